@@ -1,0 +1,429 @@
+//! `OnSale`: one scheduled sale, written by users.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{GoDuration, Money, Percent, Reason};
+
+/// What must be Ready when.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "onsale.dev",
+    version = "v1alpha1",
+    kind = "OnSale",
+    plural = "onsales",
+    namespaced,
+    status = "OnSaleStatus",
+    derive = "PartialEq",
+    shortname = "sale",
+    category = "onsale",
+    doc = "OnSale is one scheduled sale: what must be Ready before it opens, and for how long. The operator prepares it ahead of time and puts everything back afterwards.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Opens", type_ = "string", json_path = ".status.opensAt"),
+    printcolumn(name = "Ready-By", type_ = "string", json_path = ".status.readyBy"),
+    printcolumn(name = "Slack", type_ = "string", json_path = ".status.slack"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.next", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 52").message("metadata.name must have at most 52 characters"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Live' || (self.spec.opensAt == oldSelf.spec.opensAt && self.spec.?timeZone.orValue('') == oldSelf.spec.?timeZone.orValue(''))")
+        .message("opensAt and timeZone of a Live sale cannot move; change duration to end it earlier or later, or suspend it")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.opensAt.matches('(Z|[+-][0-9]{2}:[0-9]{2})$') || has(self.timeZone)")
+    .message("opensAt is a local time: add timeZone, for example America/Phoenix, or write an offset such as 2026-12-05T10:00:00-07:00"))]
+#[x_kube(validation = Rule::new("!(self.opensAt.matches('(Z|[+-][0-9]{2}:[0-9]{2})$') && has(self.timeZone))")
+    .message("opensAt carries an offset: remove timeZone, or write the local time without the offset"))]
+pub struct OnSaleSpec {
+    /// When the sale opens: local wall time such as `2026-12-05T10:00:00` together with `timeZone`, or RFC 3339 with an offset such as
+    /// `2026-12-05T10:00:00-07:00`. Local times that the clocks skip or repeat are refused in status. A Live sale cannot move.
+    #[schemars(length(max = 40))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?$') && !format.datetime().validate(self.matches('(Z|[+-][0-9]{2}:[0-9]{2})$') ? self : self + 'Z').hasValue()")
+        .message("opensAt must be a date and time that exists, such as 2026-12-05T10:00:00 (with timeZone) or 2026-12-05T10:00:00-07:00"))]
+    pub opens_at: String,
+    /// IANA name of the time zone of `opensAt`, such as `America/Phoenix`. Required when `opensAt` has no offset, forbidden when it has one. Unknown zones are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local' && timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0")
+        .message("timeZone must be a name of the IANA database, such as America/Phoenix"))]
+    pub time_zone: Option<String>,
+    /// How long before `opensAt` everything must be Ready, 0s to 24h. Default 10m.
+    #[serde(default = "ten_minutes")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("readyBefore must be from 0s to 24h"))]
+    pub ready_before: GoDuration,
+    /// How long the floors are held after `opensAt`, 1s to 168h. Default 1h. May be changed while the sale is Live.
+    #[serde(default = "one_hour")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("duration must be from 1s to 168h"))]
+    pub duration: GoDuration,
+    /// How long the way back may take, 0s to 24h: floors fall in steps over this time. Nothing is forced when it has passed. Default 30m.
+    #[serde(default = "half_an_hour")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("returnOver must be from 0s to 24h"))]
+    pub return_over: GoDuration,
+    /// How sales that overlap on one workload add up: `Sum` (baseline plus the sum of what each adds) or `Max` (the largest). Default Sum;
+    /// where sales disagree, Sum holds.
+    #[serde(default)]
+    pub combine: Combine,
+    /// What to scale, 1 to 32 workloads of this namespace, each named once.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = Rule::new("self.all(w, self.exists_one(x, x.target.kind == w.target.kind && x.target.name == w.target.name))")
+        .message("each workload may be named only once in a sale; remove the second one"))]
+    pub workloads: Vec<SaleWorkload>,
+    /// Which pools may be used. Unset: every CapacityPool that is open to this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// What this sale may cost at most. Unset: only the pools' own limits hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// What to do when not everything can be had: `Proceed` with what there is, or `Hold`: keep what could be had and wait for a person. Default Proceed.
+    #[serde(default)]
+    pub on_shortfall: OnShortfall,
+    /// `Live` acts; `Plan` computes and reports and changes nothing. Default Live.
+    #[serde(default)]
+    pub mode: Mode,
+    /// True calls the sale off: a sale that is Preparing is undone at once, one that is Live returns at its orderly pace. Default false.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+fn ten_minutes() -> GoDuration {
+    GoDuration::from_mins(10)
+}
+fn one_hour() -> GoDuration {
+    GoDuration::from_mins(60)
+}
+fn half_an_hour() -> GoDuration {
+    GoDuration::from_mins(30)
+}
+fn ten_percent() -> Percent {
+    Percent::new(10)
+}
+
+/// How the extras of several sales on one workload add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Combine {
+    /// Baseline plus the sum of what each sale adds.
+    #[default]
+    Sum,
+    /// Baseline plus the largest of what the sales add.
+    Max,
+}
+
+/// What to do when not everything can be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnShortfall {
+    /// Go on with what can be had.
+    #[default]
+    Proceed,
+    /// Prepare what can be had; the rest waits for a person.
+    Hold,
+}
+
+/// Whether the operator acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// The operator acts.
+    #[default]
+    Live,
+    /// The operator computes and reports, and changes nothing.
+    Plan,
+}
+
+/// One workload of a sale.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SaleWorkload {
+    /// The object to scale.
+    pub target: Target,
+    /// Replicas that must be Ready when the sale opens, 1 to 10000, all of the workload's replicas counted. Never lowers a workload.
+    #[schemars(range(min = 1, max = 10000))]
+    pub peak_replicas: i32,
+    /// Room planned above the floor for an HPA to grow into, 0% to 1000% of the floor. Planned only for workloads that an HPA scales. Default 10%.
+    #[serde(default = "ten_percent")]
+    pub headroom: Percent,
+    /// What one request calls, by site; decides which pool is near. Unset: one call to every site that the pools declare.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site"]))]
+    pub dependencies: Vec<Dependency>,
+    /// Most latency that one request may spend on its serial calls: pools that cost more are not used, 1us to 1h. Unset: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('1h')").message("maxLatency must be more than 0s and at most 1h, for example 120ms"))]
+    pub max_latency: Option<GoDuration>,
+    /// Most of this workload's replicas that one pool may hold, 1% to 100%, so that the loss of one place is no loss of the sale. Unset: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^([1-9]|[1-9][0-9]|100)%$')").message("maxSharePerPool must be from 1% to 100%"))]
+    pub max_share_per_pool: Option<Percent>,
+    /// How long a user's session lasts, 0s to 24h: a pod whose terminationGracePeriod is shorter is reported, for the way back would cut sessions. Unset: not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("sessionLength must be from 0s to 24h"))]
+    pub session_length: Option<GoDuration>,
+}
+
+/// The object to scale, in the sale's own namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// API version of the kind. Default apps/v1, the only one for Deployment and StatefulSet.
+    #[serde(default = "apps_v1")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = Rule::new("self == 'apps/v1'").message("apiVersion must be apps/v1: a Deployment or a StatefulSet"))]
+    pub api_version: String,
+    /// Deployment or StatefulSet. An HPA or a KEDA ScaledObject that scales it is found by itself: name the workload, not the scaler.
+    pub kind: TargetKind,
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("target.name must be the name of the object, in lower case"))]
+    pub name: String,
+}
+
+fn apps_v1() -> String {
+    "apps/v1".to_owned()
+}
+
+/// Kinds that can be scaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum TargetKind {
+    /// `apps/v1` Deployment.
+    #[default]
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+/// One dependency of a workload.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Name of the site that is called, as in the pools' `latency`.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("site must be a name in lower case, such as phx-dc"))]
+    pub site: String,
+    /// How many calls to it follow one another in one request, 1 to 1000: each costs one round trip.
+    #[schemars(range(min = 1, max = 1000))]
+    pub serial_calls: i32,
+}
+
+/// Which pools a sale may use.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Labels of the CapacityPools that may be used. Unset or empty: every pool that is open to this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<LabelSelector>,
+}
+
+/// What a sale may cost at most. What it forbids is reported as a shortfall.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Budget {
+    /// Most rented nodes at once, 0 to 5000. 0: stay on nodes that exist. Unset: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 5000))]
+    pub max_nodes: Option<i32>,
+    /// Most that all rented nodes together may cost per hour, in the operator's currency. Unset: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_hourly_cost: Option<Money>,
+}
+
+/// Where a sale is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Waits for its computed start.
+    #[default]
+    Scheduled,
+    /// Nodes, then floors are on their way.
+    Preparing,
+    /// Everything is Ready and waits for `opensAt`.
+    Ready,
+    /// Open: floors are held.
+    Live,
+    /// Floors fall, nodes go.
+    Returning,
+    /// Everything is back.
+    Completed,
+    /// The window was over when the sale was first seen; nothing was touched.
+    Missed,
+    /// Deleted or suspended, and returned.
+    Cancelled,
+    /// A condition says why; nothing runs.
+    Invalid,
+}
+
+impl Phase {
+    /// The sale has claims on workloads and pools.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::Preparing | Self::Ready | Self::Live | Self::Returning)
+    }
+    /// The sale raises floors and holds nodes: active, and not on its way back.
+    #[must_use]
+    pub const fn holds(self) -> bool {
+        matches!(self, Self::Preparing | Self::Ready | Self::Live)
+    }
+}
+
+/// What the operator did, does and will do about this sale. Bounded in size.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OnSaleStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the sale is in its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Instant of `spec.opensAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<Time>,
+    /// When everything must be Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_by: Option<Time>,
+    /// When the floors begin to fall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Time>,
+    /// When preparing starts: ready-by less lead times and margin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Time>,
+    /// When everything will be Ready as far as is known; once it is, when it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_ready_at: Option<Time>,
+    /// Time left between the prediction and ready-by; a leading minus says late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slack: Option<String>,
+    /// Ready replicas of those wanted, as in `640/900`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+    /// What happens next, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// When each phase was entered.
+    #[serde(default)]
+    pub entered: Entered,
+    /// Per workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub workloads: Vec<WorkloadProgress>,
+    /// Per pool that the plan uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub pools: Vec<PoolProgress>,
+    /// Cost of the rented nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// What cannot be had, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub waiting_for: Vec<WaitingFor>,
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus), `Feasible`, `AtRisk`, `Contested`.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// What happened, once the sale is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+}
+
+/// When each phase was entered; also the memory by which a restarted operator goes on.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Entered {
+    /// Start of preparing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preparing: Option<Time>,
+    /// First time that everything was Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Time>,
+    /// Opening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Time>,
+    /// Start of the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Time>,
+    /// End of the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Time>,
+}
+
+/// One workload of a sale.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadProgress {
+    /// Kind of the workload.
+    pub kind: TargetKind,
+    /// Name of the workload.
+    pub name: String,
+    /// Replicas (or floor) when no sale is on.
+    pub baseline: i32,
+    /// Replicas that the operator guarantees now.
+    pub floor: i32,
+    /// Replicas wanted at the peak.
+    pub peak: i32,
+    /// Ready replicas.
+    pub ready: i32,
+    /// Pods that are where the plan does not want them.
+    pub misplaced: i32,
+    /// Mean latency of one request over the running replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<GoDuration>,
+    /// The same if every replica were in the nearest pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_latency: Option<GoDuration>,
+}
+
+/// One pool that a sale's plan uses.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolProgress {
+    /// Name of the CapacityPool.
+    pub name: String,
+    /// Replicas of this sale's workloads planned there.
+    pub replicas: i32,
+    /// Replicas of this sale's workloads that run there.
+    pub running: i32,
+    /// Nodes that the plan wants there at the peak, all sales together.
+    pub nodes_planned: i32,
+    /// Nodes on their way.
+    pub nodes_launching: i32,
+    /// Nodes Ready.
+    pub nodes_ready: i32,
+}
+
+/// Cost of the rented nodes of a sale.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// Per hour at the peak of the plan.
+    pub hourly: Money,
+    /// Estimate for the whole window.
+    pub window: Money,
+}
+
+/// What cannot be had, why, and when that may change.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingFor {
+    /// Why.
+    pub reason: Reason,
+    /// What, and what to do.
+    pub message: String,
+    /// When it may change by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// What happened.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Everything was Ready at ready-by.
+    pub on_time: bool,
+    /// Most rented nodes at once.
+    pub nodes_peak: i32,
+    /// Most replicas Ready at once.
+    pub replicas_peak: i32,
+    /// Most misplaced pods at once after everything was Ready.
+    pub misplaced_peak: i32,
+    /// Every field is as it was.
+    pub restored: bool,
+}

@@ -1,0 +1,294 @@
+//! `CapacityPool`: one place where pods can run, written by the platform team.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Amount, GoDuration, Money, Reason};
+
+/// One place where pods can run: a zone, a way to get nodes, limits, latency.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "onsale.dev",
+    version = "v1alpha1",
+    kind = "CapacityPool",
+    plural = "capacitypools",
+    status = "CapacityPoolStatus",
+    derive = "PartialEq",
+    shortname = "cpool",
+    category = "onsale",
+    doc = "CapacityPool is one place where pods can run: a zone, a way to get nodes there, its limits and its latency to the sites that workloads depend on.",
+    printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"),
+    printcolumn(name = "Zone", type_ = "string", json_path = ".spec.zone"),
+    printcolumn(name = "Planned", type_ = "integer", json_path = ".status.nodes.planned"),
+    printcolumn(name = "Launching", type_ = "integer", json_path = ".status.nodes.launching"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.nodes.ready"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.conditions[?(@.type=='CapacityReady')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 52").message("metadata.name must have at most 52 characters")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.nodes.ec2) || (has(self.limits) && has(self.limits.maxNodes))")
+    .message("limits.maxNodes is required with nodes.ec2: say how many instances may be rented at most"))]
+#[x_kube(validation = Rule::new("has(self.nodes.ec2) == has(oldSelf.nodes.ec2)")
+    .message("nodes cannot change its kind; make a new pool and delete this one when it is empty"))]
+pub struct CapacityPoolSpec {
+    /// `OnPrem`, `LocalZone` or `Region`: a label for people. The order of places comes from latency, never from the tier.
+    pub tier: Tier,
+    /// Value of the label topology.kubernetes.io/zone on this pool's nodes, such as us-west-2-phx-2a or the name of a data centre.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')").message("zone must be a label value, such as us-west-2-phx-2a"))]
+    pub zone: String,
+    /// Round trip from here to each site that workloads depend on, 1 to 64. A site that is not listed is unknown, never zero: workloads that call it are not placed here.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site"]))]
+    pub latency: Vec<SiteLatency>,
+    /// How long it takes from the first cloud call to Ready pods. Default for ec2 p50 90s, p95 180s; for existing nodes p50 10s, p95 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self.p50) > duration('0s') && duration(self.p50) <= duration(self.p95) && duration(self.p95) <= duration('24h')")
+        .message("leadTime needs 0s < p50 <= p95 <= 24h"))]
+    pub lead_time: Option<LeadTime>,
+    /// Where nodes come from: exactly one of `existing` and `ec2`.
+    #[x_kube(validation = Rule::new("has(self.existing) != has(self.ec2)").message("nodes must have exactly one of existing and ec2"))]
+    pub nodes: Nodes,
+    /// What may be used at most. Required for ec2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Which namespaces' sales may use the pool. Unset: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("allowedNamespaces.selector goes with from: Selector, and only with it"))]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+}
+
+/// A label for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Tier {
+    /// Own data centre, EKS Hybrid Nodes.
+    OnPrem,
+    /// AWS Local Zone.
+    LocalZone,
+    /// Availability Zone of the parent region.
+    Region,
+}
+
+/// Round trip to one site.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteLatency {
+    /// Name of the site, such as phx-dc.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("site must be a name in lower case, such as phx-dc"))]
+    pub site: String,
+    /// Round-trip time, 0s to 10s, such as 1.6ms.
+    #[x_kube(validation = Rule::new("duration(self) <= duration('10s')").message("rtt must be from 0s to 10s, for example 1.6ms"))]
+    pub rtt: GoDuration,
+}
+
+/// Lead time as two quantiles of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeadTime {
+    /// Half of the nodes are there in this time.
+    pub p50: GoDuration,
+    /// 95 of 100 nodes are there in this time.
+    pub p95: GoDuration,
+}
+
+/// Where nodes come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Nodes {
+    /// Nodes that exist already, such as EKS Hybrid Nodes: capacity is what is free on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<ExistingNodes>,
+    /// EC2 instances that the operator launches and terminates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ec2: Option<Ec2Nodes>,
+}
+
+/// Nodes that exist already.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0) || (has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0)")
+    .message("existing.selector must not be empty: name the labels of the pool's nodes"))]
+pub struct ExistingNodes {
+    /// Labels of the nodes.
+    pub selector: LabelSelector,
+}
+
+/// EC2 instances from a launch template.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.region == oldSelf.region").message("region cannot change; make a new pool"))]
+pub struct Ec2Nodes {
+    /// AWS region whose API is called, such as us-west-2; for a Local Zone its parent region.
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z]{2}(-[a-z]+)+-[0-9]+$')").message("region must be a region such as us-west-2, not a zone"))]
+    pub region: String,
+    /// Launch template at a fixed version. Its user data must register the node with the label and the taint onsale.dev/pool=<name of this pool>.
+    pub launch_template: LaunchTemplate,
+    /// Subnets of the pool's zone, 1 to 16, tried in order.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"), inner(length(max = 32)))]
+    #[x_kube(validation = Rule::new("self.all(s, s.matches('^subnet-[0-9a-f]{6,32}$'))").message("subnets must be subnet IDs such as subnet-0abc1234"))]
+    pub subnets: Vec<String>,
+    /// Instance types that may be launched, 1 to 16. The cheapest way to hold the pods is chosen.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub instance_types: Vec<InstanceType>,
+}
+
+/// A launch template at a fixed version.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.name) != has(self.id)").message("launchTemplate must have exactly one of name and id"))]
+pub struct LaunchTemplate {
+    /// Name of the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 128))]
+    pub name: Option<String>,
+    /// ID of the template, lt-...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^lt-[0-9a-f]{6,32}$')").message("launchTemplate.id must be an ID such as lt-0abc1234"))]
+    pub id: Option<String>,
+    /// Version number in quotes. Not $Latest or $Default: a sale must not boot something that nobody rehearsed.
+    #[schemars(length(max = 10))]
+    #[x_kube(validation = Rule::new("self.matches('^[1-9][0-9]*$')").message("launchTemplate.version must be a fixed number in quotes, such as \"7\"; $Latest and $Default are refused"))]
+    pub version: String,
+}
+
+/// An instance type and what it offers.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("'cpu' in self.allocatable && 'memory' in self.allocatable").message("allocatable must name cpu and memory, as kubectl describe node shows them"))]
+pub struct InstanceType {
+    /// Name, such as c6i.4xlarge.
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9-]+[.][a-z0-9-]+$')").message("instance type must be a name such as c6i.4xlarge"))]
+    pub name: String,
+    /// Price of one instance for one hour, in the operator's currency.
+    pub hourly_cost: Money,
+    /// What a node of this type offers to pods, as `kubectl describe node` shows under Allocatable: cpu, memory, pods (default 110), extended resources.
+    #[schemars(extend("maxProperties" = 16))]
+    pub allocatable: BTreeMap<String, Amount>,
+}
+
+/// What may be used at most.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Most rented nodes at once, 0 to 5000. 0: launch nothing; what runs is drained only by its sale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 5000))]
+    pub max_nodes: Option<i32>,
+}
+
+/// Which namespaces' sales may use a pool.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// `All` or `Selector`.
+    pub from: NamespacesFrom,
+    /// Labels of the namespaces, with `from: Selector`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// Most rented nodes for each namespace, 0 to 5000. Unset: no bound but the pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 5000))]
+    pub max_nodes_each: Option<i32>,
+}
+
+/// How namespaces are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    /// Every namespace.
+    All,
+    /// By labels.
+    Selector,
+}
+
+/// What the pool has and does. Bounded in size.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacityPoolStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Nodes by state.
+    #[serde(default)]
+    pub nodes: NodeCounts,
+    /// The launch ledger: every launch is written here before the cloud is called, and stays until its instances are seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub launches: Vec<Launch>,
+    /// Sequence of the newest launch; tokens derive from it and are never used twice.
+    #[serde(default)]
+    pub last_sequence: i64,
+    /// What the pool could not give, by instance type; ended by the end of the last sale that uses the pool, or retried when nothing else has room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub shortfalls: Vec<Shortfall>,
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus) and `CapacityReady`.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Nodes by state.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCounts {
+    /// Nodes that the plan wants at its peak.
+    pub planned: i32,
+    /// Instances that are no Ready node yet.
+    pub launching: i32,
+    /// Nodes that are Ready and take pods.
+    pub ready: i32,
+    /// Nodes that are cordoned and on their way out.
+    pub draining: i32,
+}
+
+/// One launch: written before the cloud is called, replayed verbatim until it is resolved.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Launch {
+    /// Number within the pool, rising.
+    pub sequence: i64,
+    /// Idempotency token of the call.
+    pub token: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Subnet.
+    pub subnet: String,
+    /// Launch template, name or ID as in the spec at that time.
+    pub launch_template: LaunchTemplate,
+    /// Instances asked for.
+    pub count: i32,
+    /// When the entry was written.
+    pub at: Time,
+    /// The call has been answered: `instances` is complete.
+    #[serde(default)]
+    pub resolved: bool,
+    /// Instances that it made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<String>,
+}
+
+/// What a pool could not give of one instance type.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Shortfall {
+    /// Instance type, or `*` for all of the pool.
+    pub instance_type: String,
+    /// Why.
+    pub reason: Reason,
+    /// A sentence.
+    pub message: String,
+    /// When it was last met.
+    pub at: Time,
+    /// How often in a row.
+    pub attempts: i32,
+    /// Not tried again before.
+    pub retry_at: Time,
+}

@@ -1,0 +1,152 @@
+//! Kubernetes quantities as integers: `15890m`, `28Gi`, `110`.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A Kubernetes quantity, kept as written and read as an integer. Never negative.
+///
+/// Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amount {
+    text: String,
+    milli: i64,
+}
+
+/// Why a text is no quantity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a quantity; write one such as 15890m, 28Gi or 110")]
+pub struct QuantityError {
+    text: String,
+}
+
+/// Decimal and binary suffixes with their size in thousandths.
+const SUFFIXES: [(&str, i128); 13] = [
+    ("Ki", 1_000 << 10),
+    ("Mi", 1_000 << 20),
+    ("Gi", 1_000 << 30),
+    ("Ti", 1_000 << 40),
+    ("Pi", 1_000 << 50),
+    ("Ei", 1_000 << 60),
+    ("m", 1),
+    ("k", 1_000_000),
+    ("M", 1_000_000_000),
+    ("G", 1_000_000_000_000),
+    ("T", 1_000_000_000_000_000),
+    ("P", 1_000_000_000_000_000_000),
+    ("E", 1_000_000_000_000_000_000_000),
+];
+
+impl Amount {
+    /// In thousandths, rounded up: millicores of a CPU quantity.
+    #[must_use]
+    pub const fn milli(&self) -> i64 {
+        self.milli
+    }
+    /// In whole units, rounded up: bytes of a memory quantity, a count of pods.
+    #[must_use]
+    pub const fn units(&self) -> i64 {
+        self.milli / 1_000 + if self.milli % 1_000 > 0 { 1 } else { 0 }
+    }
+}
+
+impl FromStr for Amount {
+    type Err = QuantityError;
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let error = || QuantityError { text: text.to_owned() };
+        let (number, size) = split_suffix(text).ok_or_else(error)?;
+        let milli = scaled(number, size).and_then(|m| i64::try_from(m.min(i128::from(i64::MAX))).ok()).ok_or_else(error)?;
+        Ok(Self { text: text.to_owned(), milli })
+    }
+}
+
+fn split_suffix(text: &str) -> Option<(&str, i128)> {
+    if let Some((suffix, size)) = SUFFIXES.iter().find(|(s, _)| text.ends_with(s)) {
+        return Some((&text[..text.len() - suffix.len()], *size));
+    }
+    match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => {
+            let exponent: u32 = exponent.trim_start_matches('+').parse().ok().filter(|e| *e <= 18)?;
+            Some((number, 1_000 * 10_i128.pow(exponent)))
+        }
+        None => Some((text, 1_000)),
+    }
+}
+
+/// `number` times `size`, rounded up to a whole thousandth as the API server does.
+fn scaled(number: &str, size: i128) -> Option<i128> {
+    let number = number.strip_prefix('+').unwrap_or(number);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |s: &str| s.len() <= 18 && s.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let ten = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
+    let value: i128 = format!("{whole}{fraction}").parse().ok()?;
+    Some(value.checked_mul(size)?.checked_add(ten - 1)?.div_euclid(ten))
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum IntOrString {
+            Int(i64),
+            Text(String),
+        }
+        let text = match IntOrString::deserialize(deserializer)? {
+            IntOrString::Int(n) => n.to_string(),
+            IntOrString::Text(text) => text,
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Amount {
+    fn schema_name() -> Cow<'static, str> {
+        "Amount".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "x-kubernetes-validations": [{
+                "rule": "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('0')) >= 0",
+                "message": "must be a quantity that is not negative, such as 15890m, 28Gi or 110",
+            }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_kubernetes_reads() {
+        for (text, milli) in
+            [("15890m", 15_890), ("1.5", 1_500), ("2k", 2_000_000), ("1Ki", 1_024_000), ("0.1m", 1), ("1e3", 1_000_000), ("1E", i64::MAX)]
+        {
+            assert_eq!(text.parse::<Amount>().unwrap().milli(), milli, "{text}");
+        }
+        assert_eq!("28Gi".parse::<Amount>().unwrap().units(), 28 << 30);
+        for text in ["", "abc", "-1", "1 Gi", "1.2.3", "Gi", "1GB"] {
+            assert!(text.parse::<Amount>().is_err(), "{text}");
+        }
+    }
+}
