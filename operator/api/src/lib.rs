@@ -4,6 +4,7 @@
 //! - [`conditions`]: condition types, [`conditions::Reason`] (every reason there is) and the one function that makes a condition
 //! - [`duration`], [`money`], [`percent`], [`quantity`]: typed values that users write as text
 //! - [`time`]: from `opensAt` and `timeZone` to an instant
+//! - [`selector`]: label selectors, evaluated
 //! - [`names`]: labels, annotations, taints and field managers
 //! - [`crds`]: the manifests in `crds/` and in the CRD chart
 
@@ -17,6 +18,7 @@ pub mod percent;
 pub mod placement;
 pub mod pool;
 pub mod quantity;
+pub mod selector;
 pub mod time;
 
 pub use conditions::Reason;

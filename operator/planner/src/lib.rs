@@ -1,1 +1,31 @@
-//! (being written)
+//! The planner: pure, total, deterministic, free of I/O and of the clock. It runs in the operator, in simulations and in previews.
+//!
+//! - [`snapshot`]: everything the planner may know; [`resources`]: vectors of CPU, memory, pods and more
+//! - [`plan`]: `plan(snapshot, now)`, what must hold now and why nothing more can be done; [`lifecycle`]: the phases of a sale
+//! - [`distance`]: latency arithmetic and ranks; [`fleet`]: what each pool has; [`packing`]: which replica goes where and which nodes that takes; [`lead`]: lead times
+//! - [`demand`]: what the active sales want of a workload; [`floors`]: releases, floors and the way back; [`pools`], [`sales`]: what that means for each; [`overlay`]: what the admission policies do to new pods
+//! - [`steps`]: `due(plan, snapshot, now)`, the idempotent actions that are due, as independent chains
+
+pub mod demand;
+pub mod distance;
+pub mod fleet;
+pub mod floors;
+pub mod lead;
+pub mod lifecycle;
+pub mod overlay;
+pub mod packing;
+pub mod plan;
+pub mod pools;
+pub mod resources;
+pub mod sales;
+pub mod snapshot;
+pub mod steps;
+
+#[cfg(test)]
+mod nights;
+#[cfg(test)]
+mod testing;
+
+pub use plan::{Plan, plan};
+pub use snapshot::Snapshot;
+pub use steps::{Chain, Step, due};

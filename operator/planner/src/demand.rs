@@ -1,0 +1,232 @@
+//! What the active sales want of each workload: baseline, claims, peak, and the replicas that need a place.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use onsale_api::{
+    Reason,
+    onsale::{Combine, SaleWorkload},
+    placement::{Claim, Distance, FloorKind},
+};
+
+use crate::{
+    distance::distances,
+    lifecycle::Draft,
+    packing::Work,
+    plan::Waiting,
+    snapshot::{Pool, Snapshot, TargetState, Workload},
+};
+
+/// What is wanted of one workload.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Value of the floor's field when no sale is on.
+    pub baseline: i32,
+    /// What each sale adds now.
+    pub claims: Vec<Claim>,
+    /// Floor that the claims make.
+    pub floor: i32,
+    /// Distances, frozen in the placement while there is one.
+    pub distances: Vec<Distance>,
+    /// Replicas that need a place.
+    pub target: i32,
+    /// Headroom above them.
+    pub reserve: i32,
+    /// Index of the sale that pays for new nodes, and its wish; `None` when no sale names the workload.
+    pub first: Option<(usize, SaleWorkload)>,
+    /// Some sale raises the floor.
+    pub holding: bool,
+    /// Some sale is open or Ready: nothing is released rank by rank any more.
+    pub open: bool,
+    /// Why pools are left out, and what else is wrong with the wish.
+    pub problems: Vec<Waiting>,
+}
+
+/// Which sales count, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The world.
+    pub seen: &'a Snapshot,
+    /// Every sale's draft, in the snapshot's order.
+    pub drafts: &'a [Draft],
+    /// A sale that counts as if it were preparing.
+    pub candidate: Option<usize>,
+    /// Sales on their way back that do not let go any further now.
+    pub frozen: &'a BTreeSet<usize>,
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// What the active sales want of a workload.
+#[must_use]
+pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
+    let Scope { seen, drafts, candidate, .. } = *scope;
+    let wishes = wishes(scope, workload);
+    let target = workload.target.as_ref();
+    let baseline = baseline(workload);
+    let mut all = Demand {
+        baseline,
+        claims: Vec::new(),
+        floor: baseline,
+        distances: Vec::new(),
+        target: 0,
+        reserve: 0,
+        first: wishes.first().map(|(sale, wish)| (*sale, (*wish).clone())),
+        holding: wishes.iter().any(|(sale, _)| drafts[*sale].phase.holds() || candidate == Some(*sale)),
+        open: wishes.iter().any(|(sale, _)| drafts[*sale].entered.live.is_some()),
+        problems: Vec::new(),
+    };
+    for (sale, wish) in &wishes {
+        let extra = extra(scope, workload, *sale, (wish.peak_replicas - baseline).max(0));
+        if extra > 0 || drafts[*sale].phase.holds() {
+            all.claims.push(Claim { sale: seen.sales[*sale].id.name.clone(), uid: seen.sales[*sale].uid.clone(), extra });
+        }
+    }
+    all.floor = baseline + combined(seen, &wishes, &all.claims);
+    measure(&mut all, seen, drafts, workload);
+    if let Some(target) = target {
+        bounds(&mut all, workload, target);
+    }
+    all
+}
+
+fn wishes<'a>(scope: &Scope<'a>, workload: &Workload) -> Vec<(usize, &'a SaleWorkload)> {
+    let Scope { seen, drafts, candidate, .. } = *scope;
+    let active = |index: &usize| drafts[*index].phase.is_active() || candidate == Some(*index);
+    let of = |index: usize| {
+        let sale = &seen.sales[index];
+        let named = sale.workload_ids().zip(&sale.spec.workloads).find(|(id, _)| *id == workload.id);
+        named.map(|(_, wish)| (index, wish))
+    };
+    let mut found: Vec<_> = (0..seen.sales.len()).filter(active).filter_map(of).collect();
+    // A sale that holds pays before one that is on its way back.
+    found.sort_by_key(|(index, _)| (!drafts[*index].phase.holds(), *index));
+    found
+}
+
+/// The recorded baseline, or what the field says while there is none. A value below the floor that somebody else wrote is what they want afterwards.
+fn baseline(workload: &Workload) -> i32 {
+    let value = workload.target.as_ref().map_or(0, |t| t.value);
+    workload.placement.as_ref().map_or(value, |p| p.spec.baseline)
+}
+
+/// What one sale adds to the baseline now, of the `full` extra that its peak asks for.
+fn extra(scope: &Scope<'_>, workload: &Workload, sale: usize, full: i32) -> i32 {
+    let Scope { seen, drafts, candidate, frozen, now } = *scope;
+    if candidate == Some(sale) || drafts[sale].phase.holds() {
+        return full;
+    }
+    let claims = workload.placement.iter().flat_map(|p| &p.spec.claims);
+    let held = claims.filter(|c| c.uid == seen.sales[sale].uid).map(|c| c.extra).max().unwrap_or_default();
+    if frozen.contains(&sale) {
+        return held;
+    }
+    let tenths = drafts[sale].tenths(&seen.sales[sale], now);
+    held.min(i32::try_from((i64::from(full) * tenths + 9) / 10).unwrap_or(full))
+}
+
+/// `Max` only where every sale says so.
+fn combined(seen: &Snapshot, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
+    let extras = claims.iter().map(|c| c.extra);
+    if !wishes.is_empty() && wishes.iter().all(|(sale, _)| seen.sales[*sale].spec.combine == Combine::Max) {
+        extras.max().unwrap_or_default()
+    } else {
+        extras.sum()
+    }
+}
+
+fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workload) {
+    let frozen = workload.placement.as_ref().map(|p| &p.spec.distances).filter(|d| !d.is_empty());
+    let Some((sale, wish)) = &all.first else {
+        all.distances = frozen.cloned().unwrap_or_default();
+        return;
+    };
+    let pools: Vec<&Pool> = seen.pools.iter().filter(|p| drafts[*sale].pools.contains(&p.name)).collect();
+    let found = distances(wish, &pools);
+    if pools.is_empty() {
+        all.problems.push(Waiting {
+            reason: Reason::NoPool,
+            message: format!(
+                "no CapacityPool is open to namespace {} and matches poolSelector: see allowedNamespaces",
+                workload.id.namespace
+            ),
+            until: None,
+        });
+    }
+    all.problems.extend(found.left_out);
+    all.distances = frozen.cloned().unwrap_or(found.near_to_far);
+}
+
+/// Caps the floor by the HPA's maximum, and finds the replicas that need a place.
+fn bounds(all: &mut Demand, workload: &Workload, target: &TargetState) {
+    if let Some(max) = target.max.filter(|max| *max < all.floor) {
+        all.problems.push(Waiting {
+            reason: Reason::MaxReplicasTooLow,
+            message: format!("{} {} allows at most {max} replicas, {} are wanted: raise it", kind_of(target), target.field.name, all.floor),
+            until: None,
+        });
+        all.floor = max.max(all.baseline);
+    }
+    if target.requests_missing {
+        let message = format!("{} sets no CPU or memory requests for some container: nothing can be planned for it", workload.id);
+        all.problems.push(Waiting { reason: Reason::RequestsMissing, message, until: None });
+    }
+    let scaled_by_others = target.field.kind != FloorKind::Replicas;
+    let raised = workload.placement.as_ref().is_some_and(|p| target.value > p.spec.intended && target.value != p.spec.before);
+    let demand = if scaled_by_others || (raised && all.holding) { target.replicas } else { 0 };
+    all.target = all.floor.max(demand);
+    if let (true, true, Some((_, wish))) = (scaled_by_others, all.holding, &all.first) {
+        let room = all.floor + wish.headroom.ceil_of(all.floor) - all.target;
+        all.reserve = room.min(target.max.map_or(i32::MAX, |max| max - all.target)).max(0);
+    }
+}
+
+const fn kind_of(target: &TargetState) -> &'static str {
+    match target.field.kind {
+        FloorKind::ScaledObjectMinReplicaCount => "maxReplicaCount of ScaledObject",
+        FloorKind::HpaMinReplicas | FloorKind::Replicas => "maxReplicas of HorizontalPodAutoscaler",
+    }
+}
+
+/// What the packing has to know; `None` when there is nothing to pack.
+#[must_use]
+pub fn work(seen: &Snapshot, index: usize, demand: &Demand, now: Timestamp) -> Option<Work> {
+    let workload = &seen.workloads[index];
+    let target = workload.target.as_ref().filter(|t| !t.requests_missing)?;
+    let (sale, wish) = match &demand.first {
+        Some((sale, wish)) => (*sale, Some(wish)),
+        None => (usize::MAX, None),
+    };
+    let (closed, stuck) = closed(seen, workload, demand, now);
+    Some(Work {
+        index,
+        id: workload.id.clone(),
+        sale,
+        requests: target.requests.clone(),
+        distances: demand.distances.iter().filter(|d| seen.pool(&d.pool).is_some()).cloned().collect(),
+        closed,
+        stuck,
+        target: demand.target,
+        reserve: demand.reserve,
+        max_per_pool: wish.and_then(|w| w.max_share_per_pool).map(|share| share.floor_of(demand.target).max(1)),
+        zone_skew: target.zone_skew,
+        node_terms: target.node_terms.clone(),
+    })
+}
+
+/// While preparing: ranks that were left behind, and pools of the current rank whose pods stay unbound.
+fn closed(seen: &Snapshot, workload: &Workload, demand: &Demand, now: Timestamp) -> (i32, BTreeSet<String>) {
+    let ranks = demand.distances.last().map_or(0, |d| d.rank + 1);
+    let Some(placement) = workload.placement.as_ref().filter(|p| !demand.open && (1..=ranks).contains(&p.spec.released)) else {
+        return (0, BTreeSet::new());
+    };
+    let late = |created_at: Timestamp| now.duration_since(created_at) >= seen.settings.unschedulable_after;
+    let stuck = workload
+        .pods
+        .iter()
+        .any(|p| p.node.is_none() && !p.terminating && p.revision == Some(placement.spec.revision) && late(p.created_at));
+    let pools = if stuck { placement.spec.permitted.iter().cloned().collect() } else { BTreeSet::new() };
+    // Pods with a hard spread of their own need every zone at once: nothing is left behind.
+    let closed = if workload.target.as_ref().is_some_and(|t| t.zone_skew.is_some()) { 0 } else { placement.spec.released - 1 };
+    (closed, pools)
+}

@@ -1,0 +1,130 @@
+//! Latency arithmetic: how far each pool is from a workload, and which pools share a rank.
+//!
+//! Cost of one request of workload w in pool p = sum over w's dependencies of `serialCalls x rtt(p, site)` (DESIGN D3).
+
+use std::collections::BTreeSet;
+
+use onsale_api::{
+    GoDuration, Reason,
+    onsale::{Dependency, SaleWorkload},
+    placement::Distance,
+};
+
+use crate::{plan::Waiting, snapshot::Pool};
+
+/// Pools closer together than this share a rank: below it, round trips are noise.
+const SAME_RANK_MICROS: i64 = 1_000;
+
+/// The distances of a workload, nearest first, and why pools are left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distances {
+    /// Pools that may hold the workload, nearest first; within a rank by name.
+    pub near_to_far: Vec<Distance>,
+    /// Why others may not.
+    pub left_out: Vec<Waiting>,
+}
+
+/// How far each of `pools` is from the workload. A missing figure is a refusal of that pool, never a zero.
+#[must_use]
+pub fn distances(wish: &SaleWorkload, pools: &[&Pool]) -> Distances {
+    let dependencies = dependencies(wish, pools);
+    let mut found = Distances::default();
+    let mut costs: Vec<(i64, &str)> = Vec::new();
+    for pool in pools {
+        match cost(&dependencies, pool) {
+            Err(site) => found.left_out.push(Waiting {
+                reason: Reason::LatencyUnknown,
+                message: format!("pool {} names no latency to {site}, which {} calls: add it to spec.latency", pool.name, wish.target.name),
+                until: None,
+            }),
+            Ok(micros) if wish.max_latency.is_some_and(|max| micros > max.micros()) => found.left_out.push(Waiting {
+                reason: Reason::LatencyTooHigh,
+                message: format!(
+                    "{} would take {} in pool {}, more than maxLatency",
+                    wish.target.name,
+                    GoDuration::from_micros(micros),
+                    pool.name
+                ),
+                until: None,
+            }),
+            Ok(micros) => costs.push((micros, &pool.name)),
+        }
+    }
+    costs.sort_unstable();
+    found.near_to_far = ranked(&costs);
+    found
+}
+
+/// What the workload calls: as declared, or once each site that any of the pools declares.
+fn dependencies(wish: &SaleWorkload, pools: &[&Pool]) -> Vec<Dependency> {
+    if !wish.dependencies.is_empty() {
+        return wish.dependencies.clone();
+    }
+    let sites: BTreeSet<&String> = pools.iter().flat_map(|p| &p.spec.latency).map(|l| &l.site).collect();
+    sites.into_iter().map(|site| Dependency { site: site.clone(), serial_calls: 1 }).collect()
+}
+
+/// Microseconds of one request in the pool, or the first site without a figure.
+fn cost<'d>(dependencies: &'d [Dependency], pool: &Pool) -> Result<i64, &'d str> {
+    let mut micros = 0_i64;
+    for dependency in dependencies {
+        let rtt = pool.spec.latency.iter().filter(|l| l.site == dependency.site).map(|l| l.rtt.micros()).min();
+        let rtt = rtt.ok_or(dependency.site.as_str())?;
+        micros = micros.saturating_add(rtt.saturating_mul(i64::from(dependency.serial_calls)));
+    }
+    Ok(micros)
+}
+
+/// Ranks from costs that ascend: a new rank begins where a pool is farther than the first of the rank by more than a millisecond.
+fn ranked(costs: &[(i64, &str)]) -> Vec<Distance> {
+    let (mut rank, mut first) = (0, costs.first().map_or(0, |c| c.0));
+    let distance = |(micros, pool): &(i64, &str)| {
+        if micros - first > SAME_RANK_MICROS {
+            rank += 1;
+            first = *micros;
+        }
+        Distance { pool: (*pool).to_owned(), latency: GoDuration::from_micros(*micros), rank }
+    };
+    costs.iter().map(distance).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{pool, wish};
+
+    #[test]
+    fn chains_multiply_round_trips_and_zones_of_a_region_share_a_rank() {
+        let pools = [
+            pool("or-b").rtt("phx-dc", "30.5ms").build(),
+            pool("dc").rtt("phx-dc", "200us").build(),
+            pool("lz").rtt("phx-dc", "1.6ms").build(),
+            pool("or-a").rtt("phx-dc", "30ms").build(),
+        ];
+        let pools: Vec<_> = pools.iter().collect();
+        let chain = |calls| distances(&wish("checkout", 9).calls("phx-dc", calls).build(), &pools).near_to_far;
+        let brief = |d: &[Distance]| d.iter().map(|d| format!("{}={}@{}", d.pool, d.latency, d.rank)).collect::<Vec<_>>().join(" ");
+        assert_eq!(brief(&chain(12)), "dc=2.4ms@0 lz=19.2ms@1 or-a=360ms@2 or-b=366ms@3");
+        assert_eq!(brief(&chain(1)), "dc=200us@0 lz=1.6ms@1 or-a=30ms@2 or-b=30.5ms@2");
+    }
+
+    #[test]
+    fn a_missing_figure_and_too_much_latency_are_refusals() {
+        let pools =
+            [pool("near").rtt("phx-dc", "1ms").build(), pool("far").rtt("phx-dc", "60ms").build(), pool("blind").rtt("lax", "1ms").build()];
+        let pools: Vec<_> = pools.iter().collect();
+        let found = distances(&wish("w", 1).calls("phx-dc", 2).max_latency("100ms").build(), &pools);
+        assert_eq!(found.near_to_far.len(), 1);
+        let reasons: Vec<_> = found.left_out.iter().map(|w| w.reason).collect();
+        assert_eq!(reasons, [Reason::LatencyTooHigh, Reason::LatencyUnknown]);
+    }
+
+    #[test]
+    fn without_dependencies_a_workload_calls_every_site_once() {
+        let pools = [pool("both").rtt("phx-dc", "1ms").rtt("lax-dc", "9ms").build(), pool("one").rtt("phx-dc", "1ms").build()];
+        let pools: Vec<_> = pools.iter().collect();
+        let found = distances(&wish("w", 1).build(), &pools);
+        assert_eq!(found.near_to_far[0].latency.to_string(), "10ms");
+        assert_eq!(found.left_out[0].reason, Reason::LatencyUnknown);
+    }
+}

@@ -1,0 +1,59 @@
+//! What each pool has now: its nodes and instances, told apart by what they are good for.
+
+use jiff::Timestamp;
+
+use crate::{
+    lead,
+    snapshot::{Instance, Node, Pool, Snapshot},
+};
+
+/// The nodes and instances of one pool. Every instance that is not leaving is in exactly one of the lists but `unresolved`.
+#[derive(Clone, Debug, Default)]
+pub struct Have<'a> {
+    /// Nodes that are Ready and take pods.
+    pub ready: Vec<&'a Node>,
+    /// Nodes that we cordoned and that are on their way out.
+    pub draining: Vec<&'a Node>,
+    /// Instances that are no Ready node yet, and still in time.
+    pub launching: Vec<&'a Instance>,
+    /// Instances that run and never became nodes in time.
+    pub never_joined: Vec<&'a Instance>,
+    /// Rented nodes that were there and are no longer Ready, or that somebody else cordoned: no room, and not given up.
+    pub lost: Vec<&'a Node>,
+    /// Instance types of launches that have not been answered, one entry an instance.
+    pub unresolved: Vec<&'a str>,
+}
+
+impl Have<'_> {
+    /// Rented nodes that count against limits: all but those on their way out.
+    #[must_use]
+    pub fn rented(&self) -> usize {
+        self.ready.iter().chain(&self.lost).filter(|n| n.instance.is_some()).count() + self.launching.len() + self.unresolved.len()
+    }
+}
+
+/// What `pool` has.
+#[must_use]
+pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> {
+    let mut found = Have::default();
+    let nodes: Vec<&Node> = seen.known_nodes().filter(|n| n.pool == pool.name).collect();
+    if pool.spec.nodes.ec2.is_none() {
+        found.ready = nodes.into_iter().filter(|n| n.ready && !n.cordoned).collect();
+        return found;
+    }
+    for instance in pool.instances.iter().flatten().filter(|i| !i.leaving) {
+        let in_time = now.duration_since(instance.launched_at) <= lead::given_up_after(pool);
+        match nodes.iter().find(|n| n.instance.as_deref() == Some(&instance.id)) {
+            Some(node) if node.draining => found.draining.push(node),
+            Some(node) if node.ready && !node.cordoned && node.labelled && node.tainted => found.ready.push(node),
+            Some(_) if in_time => found.launching.push(instance),
+            Some(node) => found.lost.push(node),
+            None if in_time => found.launching.push(instance),
+            None => found.never_joined.push(instance),
+        }
+    }
+    for launch in pool.status.launches.iter().filter(|l| !l.resolved) {
+        found.unresolved.extend((0..launch.count).map(|_| launch.instance_type.as_str()));
+    }
+    found
+}

@@ -1,0 +1,177 @@
+//! The phases of a sale: where memory and clock put it, before anything is packed.
+//!
+//! `Scheduled -> Preparing -> Ready -> Live -> Returning -> Completed`; besides these `Missed`, `Cancelled`, `Invalid` (DESIGN section 4). What depends on the
+//! world and not on the clock alone (start of preparing, Ready, the end of the way back) is decided in [`crate::plan`].
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use onsale_api::{
+    Phase, Reason,
+    onsale::{Entered, Mode},
+    time::{resolve, whole_seconds},
+};
+
+use crate::{
+    plan::{Times, Waiting},
+    snapshot::{Pool, Sale, Snapshot},
+};
+
+/// A sale on its way through one plan.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Phase, as far as it is known.
+    pub phase: Phase,
+    /// Entries into phases, this pass included.
+    pub entered: Entered,
+    /// Instants; `starts_at` is that of the status, or ready-by, until it is computed.
+    pub times: Option<Times>,
+    /// Why the sale cannot run.
+    pub invalid: Option<Waiting>,
+    /// Pools that it may use, by name.
+    pub pools: Vec<String>,
+    /// The wish is off: deleted or suspended.
+    pub off: bool,
+    /// Postponed: the way back ends in `Scheduled`.
+    pub postponed: bool,
+}
+
+impl Draft {
+    /// The sale waits for its computed start, and would be started by it.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.phase == Phase::Scheduled && self.times.is_some()
+    }
+
+    /// Moves to a phase that was not entered before, or enters it again.
+    pub fn enter(&mut self, phase: Phase, now: Timestamp) {
+        let at = Some(Time(whole_seconds(now)));
+        self.phase = phase;
+        match phase {
+            Phase::Preparing => self.entered = Entered { preparing: at, ..Entered::default() },
+            Phase::Ready => self.entered.ready = self.entered.ready.take().or(at),
+            Phase::Live => {
+                self.entered.live = self.entered.live.take().or(at);
+                self.entered.returning = None;
+            }
+            Phase::Returning => self.entered.returning = at,
+            Phase::Completed | Phase::Cancelled => self.entered.finished = at,
+            Phase::Scheduled | Phase::Missed | Phase::Invalid => {}
+        }
+    }
+
+    /// What share of the sale's extra is still held, in tenths: all of it until the way back, then falling in ten steps over `returnOver`. Nothing at once
+    /// for a sale that never opened, or that is annotated to return now.
+    #[must_use]
+    pub fn tenths(&self, sale: &Sale, now: Timestamp) -> i64 {
+        const STEPS: i64 = 10;
+        if self.phase.holds() {
+            return STEPS;
+        }
+        let Some(since) = self.entered.returning.as_ref().filter(|_| self.phase == Phase::Returning) else { return 0 };
+        let over = sale.spec.return_over.get().as_millis();
+        if over == 0 || sale.return_now || self.entered.live.is_none() {
+            return 0;
+        }
+        let gone = now.duration_since(since.0).as_millis().max(0) * i128::from(STEPS) / over;
+        i64::try_from((i128::from(STEPS) - 1 - gone).max(0)).unwrap_or_default()
+    }
+
+    /// When the next of the ten steps is due.
+    #[must_use]
+    pub fn next_step(&self, sale: &Sale, now: Timestamp) -> Option<Timestamp> {
+        let since = self.entered.returning.as_ref().filter(|_| self.phase == Phase::Returning && self.tenths(sale, now) > 0)?;
+        let step = sale.spec.return_over.get() / 10;
+        let gone = 10 - 1 - i32::try_from(self.tenths(sale, now)).ok()?;
+        since.0.checked_add(step * (gone + 1)).ok().map(|t| t + SignedDuration::from_millis(1))
+    }
+}
+
+/// Where memory and clock put the sale.
+#[must_use]
+pub fn draft(seen: &Snapshot, sale: &Sale, now: Timestamp) -> Draft {
+    let off = sale.deleting || sale.spec.suspend;
+    let phase = sale.status.phase.unwrap_or_default();
+    let mut draft = Draft {
+        phase,
+        entered: sale.status.entered.clone(),
+        times: None,
+        invalid: None,
+        pools: pools_of(seen, sale),
+        off,
+        postponed: false,
+    };
+    match times(sale) {
+        Ok(times) => {
+            draft.times = Some(times);
+            advance(&mut draft, sale, times, now);
+        }
+        Err(invalid) if phase.is_active() => {
+            // A wish that became nonsense while it was carried out is undone, not dropped.
+            draft.invalid = Some(invalid);
+            if phase != Phase::Returning {
+                draft.enter(Phase::Returning, now);
+            }
+        }
+        Err(invalid) => {
+            draft.invalid = Some(invalid);
+            draft.phase = if off { Phase::Cancelled } else { Phase::Invalid };
+        }
+    }
+    draft
+}
+
+fn advance(draft: &mut Draft, sale: &Sale, times: Times, now: Timestamp) {
+    let over = now >= times.ends_at;
+    match draft.phase {
+        Phase::Scheduled | Phase::Invalid | Phase::Missed => {
+            draft.phase = match () {
+                () if draft.off => Phase::Cancelled,
+                () if over => Phase::Missed,
+                () => Phase::Scheduled,
+            };
+        }
+        Phase::Preparing | Phase::Ready => match () {
+            () if draft.off || over => draft.enter(Phase::Returning, now),
+            () if now >= times.opens_at => draft.enter(Phase::Live, now),
+            () => {}
+        },
+        Phase::Live if draft.off || over => draft.enter(Phase::Returning, now),
+        // Extended, or taken up again, while on its way back.
+        Phase::Returning if !draft.off && !over && now >= times.opens_at && draft.entered.live.is_some() => draft.enter(Phase::Live, now),
+        Phase::Live | Phase::Returning => {}
+        Phase::Completed | Phase::Cancelled => {
+            let moved = sale.status.opens_at.as_ref().is_some_and(|t| t.0 != times.opens_at);
+            if !draft.off && !over && (moved || draft.phase == Phase::Cancelled) {
+                draft.phase = Phase::Scheduled;
+                draft.entered = Entered::default();
+            }
+        }
+    }
+}
+
+fn times(sale: &Sale) -> Result<Times, Waiting> {
+    let invalid = |message: String| Waiting { reason: Reason::InvalidTime, message, until: None };
+    let opens_at = resolve(&sale.spec.opens_at, sale.spec.time_zone.as_deref()).map_err(|e| invalid(e.to_string()))?;
+    let far = |_| invalid(format!("opensAt {} is out of range", sale.spec.opens_at));
+    let ready_by = opens_at.checked_sub(sale.spec.ready_before.get()).map_err(far)?;
+    let ends_at = opens_at.checked_add(sale.spec.duration.get()).map_err(far)?;
+    let starts_at = sale.status.starts_at.as_ref().map_or(ready_by, |t| t.0);
+    Ok(Times { opens_at, ready_by, starts_at, ends_at })
+}
+
+/// The pools that are open to the sale's namespace and match its selector.
+fn pools_of(seen: &Snapshot, sale: &Sale) -> Vec<String> {
+    let selector = sale.spec.placement.as_ref().and_then(|p| p.pool_selector.as_ref());
+    let labels = seen.namespaces.get(&sale.id.namespace);
+    let open = |pool: &&Pool| {
+        let allowed = pool.spec.allowed_namespaces.as_ref().is_some_and(|a| a.admits(labels));
+        allowed && selector.is_none_or(|s| onsale_api::selector::matches(s, &pool.labels))
+    };
+    seen.pools.iter().filter(open).map(|p| p.name.clone()).collect()
+}
+
+/// Whether a sale that has not started may be started by the clock at all.
+#[must_use]
+pub fn may_start(sale: &Sale, draft: &Draft) -> bool {
+    draft.waits() && !draft.off && sale.spec.mode == Mode::Live
+}

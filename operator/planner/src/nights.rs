@@ -1,0 +1,177 @@
+//! Whole nights of the planner against a world that is a data structure.
+
+use onsale_api::{Phase, Reason};
+
+use crate::{
+    snapshot::{Pool, Workload},
+    testing::{node, pool, sale, snapshot, wish, workload, world::World},
+};
+
+fn pools() -> Vec<Pool> {
+    let mut pools = vec![
+        pool("dc").rtt("phx", "200us").build(),
+        pool("lz").rtt("phx", "1.6ms").rented("c6i.4xlarge", "0.85", 4).build(),
+        pool("or-a").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 20).build(),
+        pool("or-b").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 20).build(),
+    ];
+    pools.iter_mut().for_each(|p| p.protected = p.spec.nodes.ec2.is_none());
+    pools
+}
+
+fn world(workloads: Vec<Workload>, peaks: &[(&str, i32, i32)]) -> World {
+    let wishes = peaks.iter().map(|(name, peak, calls)| wish(name, *peak).calls("phx", *calls).build()).collect();
+    let nodes = vec![node("dc-1", "dc"), node("dc-2", "dc")];
+    World::new(snapshot(vec![sale("tour", wishes)], pools(), nodes, workloads), "2026-12-05T10:00:00Z")
+}
+
+fn shop() -> World {
+    let workloads = vec![workload("checkout", 8, &["dc-1", "dc-2"]), workload("seat-map", 8, &["dc-1", "dc-2"])];
+    world(workloads, &[("checkout", 24, 12), ("seat-map", 120, 3)])
+}
+
+#[test]
+fn a_whole_night_ends_as_it_began() {
+    let mut world = shop();
+    world.run_until("2026-12-05T16:30:00Z");
+    assert_eq!((world.phase("tour"), world.rented()), (Phase::Scheduled, 0), "nothing before its time");
+    let plan = world.run_until("2026-12-05T16:50:00Z");
+    assert_eq!(world.phase("tour"), Phase::Ready, "{}", world.log.join("\n"));
+    assert_eq!(world.spread("checkout"), "dc=24");
+    assert_eq!(world.spread("seat-map"), "dc=8 lz=56 or-a=28 or-b=28");
+    assert_eq!(plan.workloads.iter().map(|w| w.misplaced).sum::<i32>(), 0);
+    world.run_until("2026-12-05T17:30:00Z");
+    assert_eq!((world.phase("tour"), world.rented()), (Phase::Live, 8));
+    world.run_until("2026-12-05T18:15:00Z");
+    assert_eq!(world.phase("tour"), Phase::Returning);
+    assert!(world.rented() < 8 && !world.spread("seat-map").contains("or-"), "{}", world.spread("seat-map"));
+    world.run_until("2026-12-05T19:00:00Z");
+    assert_eq!(world.phase("tour"), Phase::Completed, "{}", world.log.join("\n"));
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn a_zone_that_runs_dry_is_made_up_for_in_the_next_rank_in_time() {
+    let mut world = shop();
+    world.capacity.insert("lz".into(), 2);
+    world.run_until("2026-12-05T16:50:00Z");
+    assert_eq!(world.phase("tour"), Phase::Ready, "{}", world.log.join("\n"));
+    assert_eq!(world.spread("seat-map"), "dc=8 lz=28 or-a=42 or-b=42");
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn an_instance_that_never_joins_is_given_up_and_made_up_for() {
+    let mut world = shop();
+    world.never_join = 1;
+    world.run_until("2026-12-05T17:10:00Z");
+    assert_eq!(world.spread("seat-map").contains("unbound"), false, "{}", world.spread("seat-map"));
+    assert!(world.log.iter().any(|l| l.contains("terminate 1 (NeverJoined)")), "{}", world.log.join("\n"));
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn deleted_while_preparing_it_is_undone_at_once() {
+    let mut world = shop();
+    world.run_until("2026-12-05T16:44:10Z");
+    assert_eq!(world.phase("tour"), Phase::Preparing, "{}", world.log.join("\n"));
+    assert!(world.rented() > 0);
+    world.seen.sales[0].deleting = true;
+    world.run_until("2026-12-05T16:44:20Z");
+    assert!(world.seen.sales.is_empty(), "{}", world.log.join("\n"));
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn deleted_while_live_it_returns_in_order() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:10:00Z");
+    world.seen.sales[0].deleting = true;
+    world.run_until("2026-12-05T17:20:00Z");
+    assert_eq!(world.phase("tour"), Phase::Returning);
+    assert!(world.rented() > 0);
+    world.run_until("2026-12-05T17:45:00Z");
+    assert!(world.seen.sales.is_empty(), "{}", world.log.join("\n"));
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn a_node_lost_while_live_is_replaced() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:10:00Z");
+    let lost = world.seen.pools[1].instances.as_mut().unwrap().remove(0);
+    world.remove_nodes(&[lost.id]);
+    world.run_until("2026-12-05T17:15:00Z");
+    assert_eq!(world.spread("seat-map"), "dc=8 lz=56 or-a=28 or-b=28", "{}", world.log.join("\n"));
+    assert_eq!(world.rented(), 8);
+}
+
+#[test]
+fn a_late_sale_catches_up_and_one_that_is_over_is_missed() {
+    let mut late = shop();
+    late.now = crate::testing::at("2026-12-05T16:55:00Z");
+    let plan = late.run_until("2026-12-05T16:59:00Z");
+    assert!(plan.sales[0].late_start);
+    assert_eq!(late.phase("tour"), Phase::Ready, "{}", late.log.join("\n"));
+    let mut over = shop();
+    over.now = crate::testing::at("2026-12-05T18:30:00Z");
+    over.settle();
+    assert_eq!(over.phase("tour"), Phase::Missed);
+    assert!(over.log.iter().all(|l| l.contains("Missed")), "{:?}", over.log);
+}
+
+#[test]
+fn postponed_while_ready_it_gives_its_nodes_back_and_comes_again() {
+    let mut world = shop();
+    world.run_until("2026-12-05T16:55:00Z");
+    world.seen.sales[0].spec.opens_at = "2026-12-06T17:00:00Z".into();
+    world.run_until("2026-12-05T17:05:00Z");
+    assert_eq!((world.phase("tour"), world.rented()), (Phase::Scheduled, 0), "{}", world.log.join("\n"));
+    world.run_until("2026-12-06T16:50:00Z");
+    assert_eq!(world.phase("tour"), Phase::Ready);
+}
+
+#[test]
+fn a_peak_raised_and_a_duration_extended_while_live_are_followed() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:10:00Z");
+    world.seen.sales[0].spec.workloads[1].peak_replicas = 150;
+    world.seen.sales[0].spec.duration = "2h".parse().unwrap();
+    world.run_until("2026-12-05T17:15:00Z");
+    assert_eq!(world.seen.workloads[1].pods.iter().filter(|p| p.ready).count(), 150, "{}", world.log.join("\n"));
+    world.run_until("2026-12-05T18:30:00Z");
+    assert_eq!(world.phase("tour"), Phase::Live);
+    world.run_until("2026-12-05T20:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn a_foreign_raise_is_respected_and_a_lower_value_is_written_again_and_restored() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:10:00Z");
+    let set = |world: &mut World, value: i32| {
+        let target = world.seen.workloads[0].target.as_mut().unwrap();
+        (target.value, target.replicas, target.manager) = (value, value, Some("argocd-controller".into()));
+    };
+    set(&mut world, 30);
+    let plan = world.run_until("2026-12-05T17:11:00Z");
+    assert_eq!(world.seen.workloads[0].target.as_ref().unwrap().value, 30);
+    assert!(plan.workloads[0].foreign.as_ref().unwrap().raise);
+    set(&mut world, 10);
+    world.run_until("2026-12-05T17:12:00Z");
+    assert_eq!(world.seen.workloads[0].target.as_ref().unwrap().value, 24, "{}", world.log.join("\n"));
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 10), ("seat-map", 8)]);
+}
+
+#[test]
+fn a_missing_workload_stops_no_other_and_is_named() {
+    let mut world = shop();
+    world.seen.workloads[0].target = None;
+    world.seen.workloads[0].pods.clear();
+    let plan = world.run_until("2026-12-05T16:55:00Z");
+    assert!(plan.sales[0].waiting_for.iter().any(|w| w.reason == Reason::WorkloadNotFound));
+    assert_eq!(world.seen.workloads[1].pods.iter().filter(|p| p.ready).count(), 120);
+    assert_eq!(world.phase("tour"), Phase::Preparing);
+}

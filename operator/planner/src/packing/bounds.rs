@@ -1,0 +1,166 @@
+//! What forbids a replica a pool, or a pool a new node.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use onsale_api::{Money, Reason, names, pool::InstanceType};
+
+use super::{
+    Work,
+    bins::{Bin, Bins, new_bin, shape},
+    budget,
+};
+use crate::{
+    plan::Waiting,
+    snapshot::{Pool, Snapshot},
+};
+
+/// The rules, over one snapshot.
+pub(super) struct Bounds<'a> {
+    pub seen: &'a Snapshot,
+    pub now: Timestamp,
+    /// Pools that were short may try again once their pause is over.
+    pub retry: bool,
+}
+
+fn no<T>(reason: Reason, message: String) -> Result<T, Waiting> {
+    Err(Waiting { reason, message, until: None })
+}
+
+impl Bounds<'_> {
+    /// Whether one more replica may be in the pool at all.
+    pub fn may_hold(&self, work: &Work, pool: &str, counts: &BTreeMap<String, i32>) -> Result<(), Waiting> {
+        let Some(pool) = self.seen.pool(pool) else { return no(Reason::NoPool, format!("pool {pool} does not exist")) };
+        let count = counts.get(&pool.name).copied().unwrap_or_default();
+        if work.stuck.contains(&pool.name) {
+            return no(
+                Reason::Unschedulable,
+                format!("pods of {} stay unbound in pool {} although it should have room", work.id.name, pool.name),
+            );
+        }
+        if work.max_per_pool.is_some_and(|most| count >= most) {
+            return no(Reason::ShareReached, format!("maxSharePerPool of {} is reached in pool {}", work.id.name, pool.name));
+        }
+        self.own_constraints(work, pool, counts)
+    }
+
+    /// The pods' own node labels and hard spread over zones.
+    fn own_constraints(&self, work: &Work, pool: &Pool, counts: &BTreeMap<String, i32>) -> Result<(), Waiting> {
+        let met = |labels: &BTreeMap<String, String>| work.node_terms.iter().any(|term| term.iter().all(|r| r.holds(labels)));
+        if !work.node_terms.is_empty() && !self.labels(pool).iter().any(met) {
+            return no(
+                Reason::OwnConstraints,
+                format!("nodes of pool {} do not carry the labels that pods of {} require", pool.name, work.id.name),
+            );
+        }
+        let Some(skew) = work.zone_skew else { return Ok(()) };
+        let mut zones: BTreeMap<&str, i32> = BTreeMap::new();
+        for candidate in work.distances.iter().filter_map(|d| self.seen.pool(&d.pool)) {
+            *zones.entry(&candidate.spec.zone).or_default() += counts.get(&candidate.name).copied().unwrap_or_default();
+        }
+        let here = zones.get(pool.spec.zone.as_str()).copied().unwrap_or_default();
+        if here + 1 - zones.values().min().copied().unwrap_or_default() > skew {
+            let message = format!(
+                "pods of {} may not be more uneven over zones than {skew}: zone {} has to wait for the others",
+                work.id.name, pool.spec.zone
+            );
+            return no(Reason::OwnConstraints, message);
+        }
+        Ok(())
+    }
+
+    /// Labels of the pool's nodes: of those that exist, or of what is to be launched.
+    fn labels(&self, pool: &Pool) -> Vec<BTreeMap<String, String>> {
+        let Some(ec2) = &pool.spec.nodes.ec2 else {
+            return self.seen.known_nodes().filter(|n| n.pool == pool.name).map(|n| n.labels.clone()).collect();
+        };
+        let of_type = |instance_type: &InstanceType| {
+            BTreeMap::from([
+                (names::POOL.to_owned(), pool.name.clone()),
+                (names::ZONE.to_owned(), pool.spec.zone.clone()),
+                ("topology.kubernetes.io/region".to_owned(), ec2.region.clone()),
+                ("node.kubernetes.io/instance-type".to_owned(), instance_type.name.clone()),
+                ("kubernetes.io/os".to_owned(), "linux".to_owned()),
+            ])
+        };
+        ec2.instance_types.iter().map(of_type).collect()
+    }
+
+    /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price.
+    pub fn new_node(&self, work: &Work, pool: &str, bins: &Bins, share: i32) -> Result<Bin, Waiting> {
+        let Some(pool) = self.seen.pool(pool) else { return no(Reason::NoPool, format!("pool {pool} does not exist")) };
+        let Some(ec2) = &pool.spec.nodes.ec2 else {
+            return no(Reason::LimitReached, format!("the nodes of pool {} are full", pool.name));
+        };
+        self.within_limits(work, pool, bins)?;
+        let mut refusal = Waiting {
+            reason: Reason::PodTooLarge,
+            message: format!("a pod of {} fits on no instance type of pool {}: add a larger one", work.id.name, pool.name),
+            until: None,
+        };
+        let mut best: Option<(Money, &InstanceType)> = None;
+        for instance_type in &ec2.instance_types {
+            let fits = shape(pool, &instance_type.name, self.seen).count_of(&work.requests);
+            if fits <= 0 {
+                continue;
+            }
+            if let Err(waiting) =
+                self.can_be_had(pool, instance_type).and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
+            {
+                refusal = waiting;
+                continue;
+            }
+            let price = instance_type.hourly_cost.times((i64::from(share.max(1)) + fits - 1) / fits);
+            if best.is_none_or(|(lowest, name)| (price, &instance_type.name) < (lowest, &name.name)) {
+                best = Some((price, instance_type));
+            }
+        }
+        best.map(|(_, t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
+    }
+
+    fn within_limits(&self, work: &Work, pool: &Pool, bins: &Bins) -> Result<(), Waiting> {
+        if pool.deleting {
+            return no(Reason::LimitReached, format!("pool {} is being deleted", pool.name));
+        }
+        let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.instance_type.is_some()).collect();
+        let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
+        if rented.len() >= usize::try_from(most).unwrap_or_default() {
+            return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
+        }
+        let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);
+        let ours = rented.iter().filter(|b| b.owner.as_ref().is_some_and(|(namespace, _)| *namespace == work.id.namespace)).count();
+        match each {
+            Some(each) if ours >= usize::try_from(each).unwrap_or_default() => no(
+                Reason::LimitReached,
+                format!("maxNodesEach of pool {} ({each}) is reached for namespace {}", pool.name, work.id.namespace),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn within_budget(&self, work: &Work, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
+        let budget = budget(self.seen, work.sale);
+        let ours = || bins.all.iter().filter(|b| b.instance_type.is_some() && b.owner.as_ref().is_some_and(|(_, sale)| *sale == work.sale));
+        if budget.max_nodes.is_some_and(|most| ours().count() >= usize::try_from(most).unwrap_or_default()) {
+            return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
+        }
+        let spent: Money = ours().map(|b| b.hourly).sum();
+        if budget.max_hourly_cost.is_some_and(|most| spent + hourly > most) {
+            return no(Reason::BudgetReached, "budget.maxHourlyCost of the sale is reached: raise it or lower peakReplicas".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over.
+    fn can_be_had(&self, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
+        let short = pool.status.shortfalls.iter().find(|s| s.instance_type == instance_type.name || s.instance_type == "*");
+        match short {
+            Some(short) if !(self.retry && self.now >= short.retry_at.0) => Err(Waiting {
+                reason: short.reason,
+                message: format!("pool {}: {}", pool.name, short.message),
+                until: Some(short.retry_at.0),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+use onsale_api::Reason;
+
+use super::*;
+use crate::{
+    distance::distances,
+    snapshot::Pool,
+    testing::{at, node, pool, sale, snapshot, vector, wish, workload},
+};
+
+const NOW: &str = "2026-12-05T16:00:00Z";
+
+/// On-prem with two nodes of 16 CPU, a Local Zone, two zones of a region.
+fn pools() -> Vec<Pool> {
+    vec![
+        pool("dc").rtt("phx", "200us").build(),
+        pool("lz").rtt("phx", "1.6ms").rented("c6i.4xlarge", "0.85", 3).build(),
+        pool("or-a").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 20).build(),
+        pool("or-b").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 20).build(),
+    ]
+}
+
+struct Scene {
+    seen: Snapshot,
+    works: Vec<Work>,
+}
+
+/// Workloads by name, running replicas and target, each calling `phx` `calls` times.
+fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
+    let nodes = vec![node("dc-1", "dc"), node("dc-2", "dc")];
+    let workloads = wishes.iter().map(|(name, running, ..)| workload(name, *running, &["dc-1", "dc-2"])).collect();
+    let sale = sale("tour", wishes.iter().map(|(name, _, target, calls)| wish(name, *target).calls("phx", *calls).build()).collect());
+    let refs: Vec<&Pool> = pools.iter().collect();
+    let works = sale.spec.workloads.iter().enumerate().map(|(index, wish)| Work {
+        index,
+        id: crate::testing::deployment(&wish.target.name),
+        sale: 0,
+        requests: vector(1_000, 2, 1),
+        distances: distances(wish, &refs).near_to_far,
+        closed: 0,
+        stuck: BTreeSet::new(),
+        target: wish.peak_replicas,
+        reserve: 0,
+        max_per_pool: None,
+        zone_skew: None,
+        node_terms: Vec::new(),
+    });
+    let works = works.collect();
+    Scene { seen: snapshot(vec![sale], pools, nodes, workloads), works }
+}
+
+impl Scene {
+    fn pack(&self) -> Packing {
+        pack(&self.seen, &self.works, Keep::Bound, at(NOW))
+    }
+    fn spread(&self, index: usize) -> String {
+        self.pack().works[&index].by_pool.iter().map(|(p, n)| format!("{p}={n}")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn fills_near_places_first_and_zones_of_a_rank_evenly() {
+    let scene = scene(pools(), &[("seat-map", 10, 120, 3)]);
+    // 2 x 16 on premises; 14 pods of 2 GiB on 28 GiB three times in the Local Zone; the rest evenly.
+    assert_eq!(scene.spread(0), "dc=32 lz=42 or-a=23 or-b=23");
+    let packing = scene.pack();
+    let new = |pool: &str| packing.bins.iter().filter(|b| b.pool == pool && b.state == BinState::New).count();
+    assert_eq!((new("lz"), new("or-a"), new("or-b")), (3, 2, 2));
+}
+
+#[test]
+fn long_chains_get_the_near_places() {
+    let scene = scene(pools(), &[("queue-page", 0, 40, 1), ("checkout", 0, 40, 12)]);
+    assert_eq!(scene.spread(1), "dc=32 lz=8");
+    assert_eq!(scene.spread(0), "lz=34 or-a=3 or-b=3");
+}
+
+#[test]
+fn shares_limits_and_budget_leave_replicas_without_a_place_and_say_why() {
+    let mut shared = scene(pools(), &[("seat-map", 0, 40, 3)]);
+    shared.works[0].max_per_pool = Some(10);
+    assert_eq!(shared.spread(0), "dc=10 lz=10 or-a=10 or-b=10");
+
+    let mut small = pools();
+    small.truncate(2);
+    let mut limited = scene(small, &[("seat-map", 0, 90, 3)]);
+    let packed = limited.pack().works[&0].clone();
+    assert_eq!(packed.unplaced, 90 - 32 - 42);
+    assert!(packed.waiting_for.iter().any(|w| w.reason == Reason::LimitReached && w.message.contains("maxNodes of pool lz (3)")));
+
+    limited.seen.sales[0].spec.budget =
+        Some(onsale_api::onsale::Budget { max_nodes: None, max_hourly_cost: Some("1.70".parse().unwrap()) });
+    let packed = limited.pack().works[&0].clone();
+    assert_eq!(packed.by_pool["lz"], 28);
+    assert!(packed.waiting_for.iter().any(|w| w.reason == Reason::BudgetReached));
+}
+
+#[test]
+fn a_pool_that_was_short_is_passed_over_while_others_have_room() {
+    let mut short = pools();
+    short[1].status.shortfalls.push(onsale_api::pool::Shortfall {
+        instance_type: "c6i.4xlarge".into(),
+        reason: Reason::InsufficientCapacity,
+        message: "no capacity".into(),
+        at: k8s_time("2026-12-05T15:50:00Z"),
+        attempts: 1,
+        retry_at: k8s_time("2026-12-05T15:53:00Z"),
+    });
+    assert_eq!(scene(short.clone(), &[("seat-map", 0, 60, 3)]).spread(0), "dc=32 or-a=14 or-b=14");
+    // Nothing else has room: the pause is over, so it is asked again.
+    short.truncate(2);
+    assert_eq!(scene(short, &[("seat-map", 0, 60, 3)]).spread(0), "dc=32 lz=28");
+}
+
+#[test]
+fn own_zone_spread_and_node_labels_are_planned_for() {
+    let mut spread = scene(pools(), &[("seat-map", 0, 16, 3)]);
+    spread.works[0].zone_skew = Some(1);
+    assert_eq!(spread.spread(0), "dc=4 lz=4 or-a=4 or-b=4");
+
+    let mut labelled = scene(pools(), &[("seat-map", 0, 5, 3)]);
+    let zone = Requirement { key: names_zone(), operator: "In".into(), values: vec!["zone-or-b".into()] };
+    labelled.works[0].node_terms = vec![vec![zone]];
+    assert_eq!(labelled.spread(0), "or-b=5");
+}
+
+#[test]
+fn headroom_opens_nodes_and_counts_as_no_replica() {
+    let mut scene = scene(pools(), &[("seat-map", 0, 32, 3)]);
+    scene.works[0].reserve = 4;
+    assert_eq!(scene.spread(0), "dc=32");
+    assert!(scene.pack().bins.iter().any(|b| b.pool == "lz" && b.state == BinState::New && b.replicas.is_empty()));
+}
+
+#[test]
+fn the_cheapest_type_that_holds_the_rest_is_opened() {
+    let mut two = pools();
+    let types = &mut two[1].spec.nodes.ec2.as_mut().unwrap().instance_types;
+    let mut small = types[0].clone();
+    small.name = "c6i.xlarge".into();
+    small.hourly_cost = "0.22".parse().unwrap();
+    small.allocatable.insert("cpu".into(), crate::testing::amount("4"));
+    small.allocatable.insert("memory".into(), crate::testing::amount("7Gi"));
+    types.push(small);
+    let packing = scene(two, &[("seat-map", 0, 34, 3)]).pack();
+    let new: Vec<_> = packing.bins.iter().filter(|b| b.state == BinState::New).filter_map(|b| b.instance_type.as_deref()).collect();
+    assert_eq!(new, ["c6i.xlarge"]);
+}
+
+fn names_zone() -> String {
+    onsale_api::names::ZONE.to_owned()
+}
+
+fn k8s_time(text: &str) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(text))
+}

@@ -1,0 +1,115 @@
+//! The plan of each pool: nodes that shall exist, nodes that are no longer needed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    fleet::{self, Have},
+    packing::{Bin, BinState, Packing},
+    plan::{Fill, PoolPlan, Stage, Surplus, Waiting, WorkloadPlan},
+    snapshot::{Pool, Snapshot},
+};
+
+/// What decides about all pools alike.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    /// The world.
+    pub seen: &'a Snapshot,
+    /// Packing of what runs and what is wanted: nobody who runs is moved.
+    pub packing: &'a Packing,
+    /// Packing as if everything on rented nodes came home: what it does not use is surplus.
+    pub home: &'a Packing,
+    /// Workloads.
+    pub workloads: &'a [WorkloadPlan],
+    /// Pools that a sale which raises floors may use.
+    pub held: &'a [String],
+    /// Pools that any active sale may use.
+    pub used: &'a [String],
+    /// Rented nodes by pool that scheduled sales will need.
+    pub scheduled: &'a BTreeMap<String, i32>,
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// The plan of one pool.
+#[must_use]
+pub fn plan(scope: &Scope<'_>, pool: &Pool) -> PoolPlan {
+    let have = fleet::have(pool, scope.seen, scope.now);
+    let rented = pool.spec.nodes.ec2.is_some();
+    let held = scope.held.contains(&pool.name);
+    let mut plan = PoolPlan {
+        name: pool.name.clone(),
+        ready: count(have.ready.len()),
+        launching: count(have.launching.len() + have.unresolved.len()),
+        draining: count(have.draining.len()),
+        never_joined: have.never_joined.iter().map(|i| i.id.clone()).collect(),
+        fills: fills(scope, pool),
+        waiting_for: shortfalls(pool),
+        idle: !scope.used.contains(&pool.name),
+        released: !held,
+        ..PoolPlan::default()
+    };
+    if rented {
+        plan.wanted = wanted(scope, pool, &have, held);
+        if !held {
+            plan.surplus = surplus(scope, pool, &have);
+        }
+        let now: i32 = plan.wanted.values().sum();
+        plan.planned = now.max(scope.scheduled.get(&pool.name).copied().unwrap_or_default());
+    }
+    plan
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// What exists and is in order, and what the packing opens or takes back. On the way back nothing is opened.
+fn wanted(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>, held: bool) -> BTreeMap<String, i32> {
+    let mut wanted = BTreeMap::new();
+    for instance_type in in_service(pool, have) {
+        *wanted.entry(instance_type.to_owned()).or_default() += 1;
+    }
+    if held {
+        let more = |b: &&Bin| b.pool == pool.name && b.used && matches!(b.state, BinState::New | BinState::Draining);
+        for bin in scope.packing.bins.iter().filter(more) {
+            *wanted.entry(bin.instance_type.clone().unwrap_or_default()).or_default() += 1;
+        }
+    }
+    wanted
+}
+
+/// Instance types of what serves or will: Ready nodes, instances on their way, launches without an answer.
+#[must_use]
+pub fn in_service<'a>(pool: &'a Pool, have: &Have<'a>) -> Vec<&'a str> {
+    let ids = have.ready.iter().filter_map(|n| n.instance.as_deref()).chain(have.launching.iter().map(|i| i.id.as_str()));
+    let types = ids.filter_map(|id| pool.instances.iter().flatten().find(|i| i.id == id)).map(|i| i.instance_type.as_str());
+    types.chain(have.unresolved.iter().copied()).collect()
+}
+
+/// Rented nodes that nothing needs. Empty ones may go at any time of the way back; those with pods only when the floors are down, so that scale-down
+/// empties them first.
+fn surplus(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>) -> Vec<Surplus> {
+    let down = !scope.workloads.iter().any(|w| w.stage == Stage::Returning && w.distances.iter().any(|d| d.pool == pool.name));
+    let needed = |instance: &str| scope.home.bins.iter().any(|b| b.used && b.instance.as_deref() == Some(instance));
+    let nodes = have.ready.iter().chain(&have.lost).chain(&have.draining);
+    let of_node = nodes.filter_map(|n| n.instance.as_ref().map(|i| (n.name.clone(), i.clone())));
+    let of_instance = have.launching.iter().map(|i| {
+        let node = scope.seen.known_nodes().find(|n| n.instance.as_deref() == Some(&i.id));
+        (node.map(|n| n.name.clone()).unwrap_or_default(), i.id.clone())
+    });
+    let all = of_node.chain(of_instance).filter(|(_, instance)| !needed(instance));
+    all.map(|(node, instance)| Surplus { node, instance, drain: down }).collect()
+}
+
+fn fills(scope: &Scope<'_>, pool: &Pool) -> Vec<Fill> {
+    let used = scope.packing.bins.iter().filter(|b| b.pool == pool.name && !b.replicas.is_empty());
+    used.map(|b| Fill { node: b.node.clone(), instance_type: b.instance_type.clone(), room: b.room.clone(), replicas: b.replicas.clone() })
+        .collect()
+}
+
+fn shortfalls(pool: &Pool) -> Vec<Waiting> {
+    let waiting = |s: &onsale_api::pool::Shortfall| Waiting { reason: s.reason, message: s.message.clone(), until: Some(s.retry_at.0) };
+    pool.status.shortfalls.iter().map(waiting).collect()
+}

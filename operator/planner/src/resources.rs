@@ -1,0 +1,78 @@
+//! Vectors of what pods ask for and nodes offer.
+
+use std::collections::BTreeMap;
+
+use onsale_api::Amount;
+use serde::Serialize;
+
+/// CPU in millicores, memory in bytes, pods, and any extended resource by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// CPU in millicores.
+    pub cpu: i64,
+    /// Memory in bytes.
+    pub memory: i64,
+    /// Pods.
+    pub pods: i64,
+    /// Everything else, in whole units.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extended: BTreeMap<String, i64>,
+}
+
+/// Pods per node where a pool does not say: the kubelet's default `maxPods`.
+pub const DEFAULT_PODS: i64 = 110;
+
+impl Resources {
+    /// From a map of quantities as Kubernetes writes them; keys that are missing are zero.
+    #[must_use]
+    pub fn of<'a>(amounts: impl IntoIterator<Item = (&'a String, &'a Amount)>) -> Self {
+        let mut all = Self::default();
+        for (name, amount) in amounts {
+            match name.as_str() {
+                "cpu" => all.cpu = amount.milli(),
+                "memory" => all.memory = amount.units(),
+                "pods" => all.pods = amount.units(),
+                _ => {
+                    all.extended.insert(name.clone(), amount.units());
+                }
+            }
+        }
+        all
+    }
+
+    /// Adds `n` times `other`.
+    pub fn add(&mut self, other: &Self, n: i64) {
+        self.cpu += other.cpu * n;
+        self.memory += other.memory * n;
+        self.pods += other.pods * n;
+        for (name, amount) in &other.extended {
+            *self.extended.entry(name.clone()).or_default() += amount * n;
+        }
+    }
+
+    /// How many of `item` fit into this; an item that asks for nothing fits without end, as `i64::MAX`.
+    #[must_use]
+    pub fn count_of(&self, item: &Self) -> i64 {
+        let pairs = [(self.cpu, item.cpu), (self.memory, item.memory), (self.pods, item.pods)];
+        let extended = item.extended.iter().map(|(name, ask)| (self.extended.get(name).copied().unwrap_or_default(), *ask));
+        pairs.into_iter().chain(extended).filter(|(_, ask)| *ask > 0).map(|(have, ask)| have.max(0) / ask).min().unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(cpu: i64, memory: i64, pods: i64) -> Resources {
+        Resources { cpu, memory, pods, extended: BTreeMap::new() }
+    }
+
+    #[test]
+    fn the_scarcest_resource_decides_how_many_fit() {
+        assert_eq!(vector(16_000, 64, 110).count_of(&vector(1_000, 5, 1)), 12);
+        assert_eq!(vector(16_000, 64, 3).count_of(&vector(1_000, 5, 1)), 3);
+        let mut gpu = vector(100, 0, 1);
+        gpu.extended.insert("example.com/gpu".into(), 1);
+        assert_eq!(vector(16_000, 64, 110).count_of(&gpu), 0);
+    }
+}

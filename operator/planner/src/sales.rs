@@ -1,0 +1,220 @@
+//! The plan of each sale: start, prediction, cost, what is missing, what comes next.
+
+use jiff::{SignedDuration, Timestamp};
+use onsale_api::{
+    Money, Phase, Reason,
+    onsale::{Cost, OnShortfall},
+    placement::FloorKind,
+};
+
+use crate::{
+    fleet, lead,
+    lifecycle::Draft,
+    packing::{BinState, Packing},
+    plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
+    snapshot::{Pool, Sale, SaleId, Snapshot, WorkloadId},
+};
+
+/// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
+/// opens, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time.
+#[must_use]
+pub fn lead_time(seen: &Snapshot, draft: &Draft, packing: &Packing, scaled_by_hpa: bool) -> SignedDuration {
+    let pools = seen.pools.iter().filter(|p| draft.pools.contains(&p.name));
+    let opened = |pool: &Pool| packing.bins.iter().filter(|b| b.pool == pool.name && b.state >= BinState::Launching && b.used).count();
+    let all = packing.bins.iter().filter(|b| b.state >= BinState::Launching && b.used).count();
+    let fresh = packing.works.values().any(|w| !w.fresh.is_empty());
+    let of = |pool: &Pool| match (&pool.spec.nodes.ec2, opened(pool)) {
+        (Some(_), 0) => lead::until_all(pool, count(all), &seen.settings),
+        (Some(_), n) => lead::until_all(pool, count(n), &seen.settings),
+        (None, _) => lead::until_all(pool, i32::from(fresh), &seen.settings),
+    };
+    let slowest = pools.map(of).max().unwrap_or_default();
+    let margin = SignedDuration::from_secs((slowest.as_secs() * seen.settings.margin_percent + 99) / 100);
+    slowest + margin + if scaled_by_hpa { seen.settings.hpa_sync } else { SignedDuration::ZERO }
+}
+
+/// Whether an HPA stands between some floor of the sale and its replicas.
+#[must_use]
+pub fn scaled_by_hpa(seen: &Snapshot, sale: &Sale) -> bool {
+    let by_hpa = |id: WorkloadId| seen.workload(&id).and_then(|w| w.target.as_ref()).is_some_and(|t| t.field.kind != FloorKind::Replicas);
+    sale.workload_ids().any(by_hpa)
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// What the other parts of the plan say about one sale.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    /// The world.
+    pub seen: &'a Snapshot,
+    /// The packing that the sale is part of: that of all active sales, or its own forecast.
+    pub packing: &'a Packing,
+    /// The workloads, as that packing plans them.
+    pub workloads: &'a [WorkloadPlan],
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// The plan of one sale.
+#[must_use]
+pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
+    let sale = &scope.seen.sales[index];
+    let ours: Vec<&WorkloadPlan> = sale.workload_ids().filter_map(|id| scope.workloads.iter().find(|w| w.id == id)).collect();
+    let shown = draft.phase.holds() || draft.phase == Phase::Scheduled;
+    let all_ready = draft.phase.holds() && all_ready(scope, sale, &ours);
+    let mut plan = SalePlan {
+        id: sale.id.clone(),
+        phase: draft.phase,
+        entered: draft.entered.clone(),
+        times: draft.times,
+        predicted_ready_at: None,
+        all_ready,
+        invalid: draft.invalid.clone(),
+        waiting_for: if shown { waiting(scope, sale, &ours) } else { Vec::new() },
+        unplaced: if shown { ours.iter().map(|w| w.unplaced).sum() } else { 0 },
+        cost: cost(scope, index, sale, draft.times),
+        pools: draft.pools.clone(),
+        late_start: late_start(sale, draft),
+        frozen: None,
+        next: None,
+    };
+    if let Some(times) = draft.times.filter(|_| shown) {
+        plan.predicted_ready_at = Some(predicted(scope, sale, draft, times, all_ready));
+    }
+    plan.next = next(&plan, draft);
+    plan
+}
+
+fn all_ready(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> bool {
+    let ready = |w: &&WorkloadPlan| w.stage == Stage::Holding && w.unplaced == 0 && w.ready >= w.peak;
+    ours.len() == sale.spec.workloads.len() && ours.iter().all(ready) && scope.seen.nodes.is_some()
+}
+
+fn waiting(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> Vec<Waiting> {
+    let mut all: Vec<Waiting> = Vec::new();
+    for id in sale.workload_ids() {
+        if scope.seen.workload(&id).is_none_or(|w| w.target.is_none()) {
+            let message =
+                format!("{:?} {} does not exist in namespace {}: create it or correct spec.workloads", id.kind, id.name, id.namespace);
+            all.push(Waiting { reason: Reason::WorkloadNotFound, message, until: None });
+        }
+    }
+    for work in ours {
+        if work.unplaced > 0 {
+            all.extend(work.problems.iter().map(|w| Waiting { message: format!("{}: {}", work.id.name, w.message), ..w.clone() }));
+        } else {
+            let blocks = |w: &&Waiting| matches!(w.reason, Reason::MaxReplicasTooLow | Reason::RequestsMissing | Reason::NoPool);
+            all.extend(work.problems.iter().filter(blocks).cloned());
+        }
+    }
+    if sale.spec.on_shortfall == OnShortfall::Hold && ours.iter().any(|w| w.unplaced > 0) {
+        let message =
+            "onShortfall is Hold: what could be had is prepared, the rest waits for you to raise limits or budget, or to set Proceed"
+                .to_owned();
+        all.push(Waiting { reason: Reason::Held, message, until: None });
+    }
+    all.dedup();
+    all
+}
+
+/// Everything Ready: when it was; otherwise from what is on its way and what has yet to be called.
+fn predicted(scope: &Scope<'_>, sale: &Sale, draft: &Draft, times: Times, all_ready: bool) -> Timestamp {
+    let Scope { seen, packing, now, .. } = *scope;
+    if let Some(ready) = draft.entered.ready.as_ref().filter(|_| draft.phase != Phase::Preparing) {
+        return ready.0;
+    }
+    if all_ready {
+        return now;
+    }
+    if draft.phase == Phase::Scheduled {
+        let margin = 100 + seen.settings.margin_percent;
+        let lead = times.ready_by.duration_since(times.starts_at);
+        return times.starts_at.max(now) + SignedDuration::from_secs(lead.as_secs() * 100 / margin.max(1));
+    }
+    let pools = seen.pools.iter().filter(|p| draft.pools.contains(&p.name));
+    let of_nodes = pools.filter_map(|pool| nodes_ready(seen, packing, pool, now)).max();
+    let of_pods = now + if scaled_by_hpa(seen, sale) { seen.settings.hpa_sync } else { SignedDuration::from_secs(1) };
+    of_nodes.map_or(of_pods, |t| t.max(of_pods))
+}
+
+fn nodes_ready(seen: &Snapshot, packing: &Packing, pool: &Pool, now: Timestamp) -> Option<Timestamp> {
+    let opened = packing.bins.iter().filter(|b| b.pool == pool.name && b.state == BinState::New && b.used).count();
+    let fresh = (opened > 0).then(|| now + lead::until_all(pool, count(opened), &seen.settings));
+    let launching = fleet::have(pool, seen, now).launching;
+    let together = lead::until_all(pool, count(launching.len()), &seen.settings);
+    let soon = now + SignedDuration::from_secs(1);
+    let under_way = launching.iter().map(|i| (i.launched_at + together).max(soon)).max();
+    fresh.into_iter().chain(under_way).max()
+}
+
+fn cost(scope: &Scope<'_>, index: usize, sale: &Sale, times: Option<Times>) -> Cost {
+    let ours = scope.packing.bins.iter().filter(|b| b.used && b.owner.as_ref().is_some_and(|(_, owner)| *owner == index));
+    let hourly: Money = ours.map(|b| b.hourly).sum();
+    let held = times.map_or(0, |t| t.ends_at.duration_since(t.starts_at).as_secs() + sale.spec.return_over.get().as_secs());
+    let window = i128::from(hourly.micros()) * i128::from(held.max(0)) / 3_600;
+    Cost { hourly, window: Money::from_micros(i64::try_from(window).unwrap_or(i64::MAX)) }
+}
+
+/// Started later than computed: created late, or nobody was there to start it.
+fn late_start(sale: &Sale, draft: &Draft) -> bool {
+    const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+    let (Some(times), Some(started)) = (draft.times, &draft.entered.preparing) else { return false };
+    sale.created_at > times.starts_at || started.0.duration_since(times.starts_at) > TOLERANCE
+}
+
+fn next(plan: &SalePlan, draft: &Draft) -> Option<(Timestamp, String)> {
+    let times = plan.times?;
+    match plan.phase {
+        Phase::Scheduled => Some((times.starts_at, "preparing starts".to_owned())),
+        Phase::Preparing | Phase::Ready => Some((times.opens_at, "opens".to_owned())),
+        Phase::Live => Some((times.ends_at, "the way back starts".to_owned())),
+        Phase::Returning => draft.entered.returning.as_ref().map(|t| (t.0, "returning".to_owned())),
+        Phase::Completed | Phase::Missed | Phase::Cancelled | Phase::Invalid => None,
+    }
+}
+
+/// Why the way back rests, if it does: nodes that exist and hold pods of the sale are not Ready, or nobody knows. Their pods may still serve, and a scale-down
+/// would take them first.
+#[must_use]
+pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
+    if draft.phase != Phase::Returning {
+        return None;
+    }
+    let frozen = |message: String| Some(Waiting { reason: Reason::ReturnFrozen, message, until: None });
+    if seen.nodes.is_none() {
+        return frozen("the state of the nodes is not known yet".to_owned());
+    }
+    let holds = |node: &str| {
+        let pods = |id: &WorkloadId| seen.workload(id).is_some_and(|w| w.pods.iter().any(|p| p.node.as_deref() == Some(node)));
+        sale.workload_ids().any(|id| pods(&id))
+    };
+    let existing = |pool: &str| seen.pool(pool).is_some_and(|p| p.spec.nodes.existing.is_some());
+    let lost = seen.known_nodes().find(|n| !n.ready && draft.pools.contains(&n.pool) && existing(&n.pool) && holds(&n.name))?;
+    frozen(format!("node {} of pool {} is not Ready: floors rest until it is, or until its pods are gone", lost.name, lost.pool))
+}
+
+/// Whether nothing of the sale is left: no claim, and no node that only it would hold.
+#[must_use]
+pub fn all_back(sale: &Sale, seen: &Snapshot, pools: &[crate::plan::PoolPlan], draft: &Draft) -> bool {
+    let free = |id: &WorkloadId| {
+        let placement = seen.workload(id).and_then(|w| w.placement.as_ref());
+        placement.is_none_or(|p| !p.spec.claims.is_empty() && p.spec.claims.iter().all(|c| c.uid != sale.uid))
+    };
+    let clean = |p: &crate::plan::PoolPlan| {
+        p.surplus.is_empty() && p.draining == 0 && p.never_joined.is_empty() && (!p.released || p.launching == 0)
+    };
+    sale.workload_ids().all(|id| free(&id)) && pools.iter().filter(|p| draft.pools.contains(&p.name)).all(clean)
+}
+
+/// Sales by opening, those without an instant last: the order in which they are started.
+#[must_use]
+pub fn in_order(seen: &Snapshot, drafts: &[Draft]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..drafts.len()).collect();
+    let key = |i: &usize| -> (bool, Option<Timestamp>, SaleId) {
+        (drafts[*i].times.is_none(), drafts[*i].times.map(|t| t.opens_at), seen.sales[*i].id.clone())
+    };
+    order.sort_by_key(key);
+    order
+}
