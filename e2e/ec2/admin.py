@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
+import moto.ec2.models.subnets as moto_subnets
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
@@ -213,31 +216,44 @@ def instances(*_: Any) -> Any:
 
 @route("POST", "/_bed/fixture")
 def fixture(body: Any, _: Any) -> Any:
-    only(body, "name", "userData", "imageId", "instanceTags", "instanceType", "subnetPrefix")
+    only(body, "name", "network", "subnetIds", "userData", "imageId", "instanceTags", "instanceType", "subnetPrefix")
     name, backend = value(body, "name", str), ec2_backends[DEFAULT_ACCOUNT_ID][REGION]
-    if name not in WORLD.fixtures:
+    network = value(body, "network", str, default=name)
+    if network not in WORLD.fixtures:
         vpc = backend.create_vpc(str(FIXTURE_NETWORK))
-        vpc.add_tags({"Name": name})
-        WORLD.fixtures[name] = vpc.id
-    vpc_id = WORLD.fixtures[name]
+        vpc.add_tags({"Name": network})
+        WORLD.fixtures[network] = vpc.id
+    vpc_id = WORLD.fixtures[network]
+    ids = value(body, "subnetIds", dict, default={})
     return {
         "vpc": vpc_id,
-        "subnets": _subnets(backend, vpc_id, value(body, "subnetPrefix", int, default=20)),
+        "subnets": _subnets(backend, vpc_id, value(body, "subnetPrefix", int, default=20), ids),
         "launchTemplate": _template(backend, name, body),
     }
 
 
-def _subnets(backend: Any, vpc_id: str, prefix: int) -> dict[str, str]:
+def _subnets(backend: Any, vpc_id: str, prefix: int, ids: dict[str, str]) -> dict[str, str]:
     if not 20 <= prefix <= 28:
         raise Refused("subnetPrefix must be from 20 to 28")
     have = {s.availability_zone: s.id for s in backend.describe_subnets(filters={"vpc-id": vpc_id})}
     for zone, block in zip(FIXTURE_ZONES, FIXTURE_NETWORK.subnets(new_prefix=20), strict=False):
         if zone not in have and zone in WORLD.usable_zones():
             cidr = next(block.subnets(new_prefix=prefix))
-            subnet = backend.create_subnet(vpc_id, str(cidr), availability_zone=zone)
+            with _next_subnet_id(ids.get(zone)):
+                subnet = backend.create_subnet(vpc_id, str(cidr), availability_zone=zone)
             subnet.map_public_ip_on_launch = False
             have[zone] = subnet.id
     return {zone: have[zone] for zone in FIXTURE_ZONES if zone in have}
+
+
+@contextmanager
+def _next_subnet_id(wanted: str | None) -> Iterator[None]:
+    """Manifests name subnets: the fixture can give them the IDs that stand there."""
+    if wanted is None:
+        yield
+        return
+    with patch.object(moto_subnets, "random_subnet_id", lambda: wanted):
+        yield
 
 
 def _template(backend: Any, name: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -91,9 +91,10 @@ GET  /_bed/instances                    -> [{"id", "state", "zone", "region", "s
     decoded, null if none; runningAt and terminatedAt are null until then.
 
 POST /_bed/fixture     {"name": "burst", "userData": "plain text", "imageId": "ami-0123456789abcdef0",
-                        "instanceTags": {"team": "x"}, "instanceType": "c6i.4xlarge", "subnetPrefix": 20}
-    A VPC, a subnet in each of us-west-2a, b, c and of the Local Zones that are opted in, and a launch template. Only
-    `name` is needed. The same name again adds a template version, and subnets for zones opted in since.
+                        "instanceTags": {"team": "x"}, "instanceType": "c6i.4xlarge", "subnetPrefix": 20,
+                        "network": "shop", "subnetIds": {"us-west-2a": "subnet-0abc123"}}
+    A VPC (one for each `network`, which is `name` unless given), a subnet in each of us-west-2a, b, c and of the Local Zones that are opted in, and a launch template. Only
+    `name` is needed; `subnetIds` says which IDs new subnets get. The same name again adds a template version, and subnets for zones opted in since.
     -> {"vpc": "vpc-..", "subnets": {"us-west-2a": "subnet-..", ...},
         "launchTemplate": {"id": "lt-..", "name": "burst", "version": 1}}
 """

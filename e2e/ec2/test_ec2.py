@@ -347,6 +347,15 @@ class Launching(BedCase):
         BED.bed("PUT", "quota", {"vcpus": None})
         self.run_(20)
 
+    def test_fixture_shares_a_network_and_takes_subnet_ids(self) -> None:
+        """Manifests name subnets: they can be made with the IDs that stand there, once for several templates."""
+        wanted = {"network": "shop", "subnetIds": {PHX: "subnet-0f1e2d3c4b5a69788"}}
+        one = BED.bed("POST", "fixture", {"name": "one", **wanted})
+        two = BED.bed("POST", "fixture", {"name": "two", **wanted})
+        self.assertEqual(one["subnets"], two["subnets"])
+        self.assertEqual(one["subnets"][PHX], "subnet-0f1e2d3c4b5a69788")
+        self.assertEqual(len(set(one["subnets"].values())), len(one["subnets"]))
+
     def test_a_full_subnet_refuses_before_anything_is_launched(self):
         small = BED.bed("POST", "fixture", {"name": "small", "subnetPrefix": 28})["subnets"][PHX]
         self.run_(9, SubnetId=small)

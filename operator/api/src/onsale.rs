@@ -28,7 +28,7 @@ use crate::{GoDuration, Money, Percent, Reason};
     printcolumn(name = "Next", type_ = "string", json_path = ".status.next", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 52").message("metadata.name must have at most 52 characters"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Live' || (self.spec.opensAt == oldSelf.spec.opensAt && self.spec.?timeZone.orValue('') == oldSelf.spec.?timeZone.orValue(''))")
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Live' || (self.spec.opensAt == oldSelf.spec.opensAt && has(self.spec.timeZone) == has(oldSelf.spec.timeZone) && (!has(self.spec.timeZone) || self.spec.timeZone == oldSelf.spec.timeZone))")
         .message("opensAt and timeZone of a Live sale cannot move; change duration to end it earlier or later, or suspend it")
 )]
 #[serde(rename_all = "camelCase")]

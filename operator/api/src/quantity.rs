@@ -125,10 +125,8 @@ impl JsonSchema for Amount {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "x-kubernetes-validations": [{
-                "rule": "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('0')) >= 0",
-                "message": "must be a quantity that is not negative, such as 15890m, 28Gi or 110",
-            }],
+            // A pattern and no CEL rule: CEL takes an int-or-string for as long as a request may be, and refuses the rule for its cost.
+            "pattern": r"^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[mkMGTPE]|[eE][0-9]+)?$",
         })
     }
 }
