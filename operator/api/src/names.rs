@@ -2,7 +2,7 @@
 
 /// Node label and taint key of a burst node; the value is the name of its `CapacityPool`.
 pub const POOL: &str = "onsale.dev/pool";
-/// Label of the overlay PodTemplates (empty value) and, on pods, the stamp `<placement>.<revision>`.
+/// Label of the overlay PodTemplates (empty value) and, on pods, the stamp `<workload>.<revision>`.
 pub const PLACEMENT: &str = "onsale.dev/placement";
 /// Overlay annotation: kind of the controller that owns the workload's pods (`ReplicaSet` or `StatefulSet`).
 pub const OWNER_KIND: &str = "onsale.dev/owner-kind";
@@ -18,6 +18,8 @@ pub const RETURN: &str = "onsale.dev/return";
 pub const FINALIZER: &str = "onsale.dev/return";
 /// Field manager of everything that the operator writes in its own name.
 pub const MANAGER: &str = "onsale-operator";
+/// Annotation of a node that the operator cordoned and drains: tells our cordon from anybody else's.
+pub const DRAINING: &str = "onsale.dev/draining";
 /// A ReplicaSet's scale-down takes pods with a lower cost first (core Kubernetes annotation).
 pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Takes a node out of external load balancers (core Kubernetes label).

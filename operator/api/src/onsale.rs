@@ -18,7 +18,7 @@ use crate::{GoDuration, Money, Percent, Reason};
     status = "OnSaleStatus",
     derive = "PartialEq",
     shortname = "sale",
-    category = "onsale",
+    category = "onsale-operator",
     doc = "OnSale is one scheduled sale: what must be Ready before it opens, and for how long. The operator prepares it ahead of time and puts everything back afterwards.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Opens", type_ = "string", json_path = ".status.opensAt"),

@@ -18,7 +18,7 @@ use crate::{GoDuration, onsale::Target};
     status = "WorkloadPlacementStatus",
     derive = "PartialEq",
     shortname = "wp",
-    category = "onsale",
+    category = "onsale-operator",
     doc = "WorkloadPlacement is what the operator is doing to one workload: its baseline, the floor now and whose it is, where its pods may go. Written by the operator only; there is one while a sale is on.",
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind"),
     printcolumn(name = "Name", type_ = "string", json_path = ".spec.target.name"),

@@ -19,7 +19,7 @@ use crate::{Amount, GoDuration, Money, Reason};
     status = "CapacityPoolStatus",
     derive = "PartialEq",
     shortname = "cpool",
-    category = "onsale",
+    category = "onsale-operator",
     doc = "CapacityPool is one place where pods can run: a zone, a way to get nodes there, its limits and its latency to the sites that workloads depend on.",
     printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"),
     printcolumn(name = "Zone", type_ = "string", json_path = ".spec.zone"),
@@ -240,12 +240,16 @@ pub struct CapacityPoolStatus {
 #[serde(rename_all = "camelCase")]
 pub struct NodeCounts {
     /// Nodes that the plan wants at its peak.
+    #[serde(default)]
     pub planned: i32,
     /// Instances that are no Ready node yet.
+    #[serde(default)]
     pub launching: i32,
     /// Nodes that are Ready and take pods.
+    #[serde(default)]
     pub ready: i32,
     /// Nodes that are cordoned and on their way out.
+    #[serde(default)]
     pub draining: i32,
 }
 

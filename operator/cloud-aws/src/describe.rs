@@ -19,11 +19,11 @@ const PAGE: i32 = 500;
 /// Every state but terminated.
 const ALIVE: [Name; 5] = [Name::Pending, Name::Running, Name::ShuttingDown, Name::Stopping, Name::Stopped];
 
-/// The pool's instances that are not terminated.
+/// The pool's instances, terminated ones included while EC2 shows them.
 pub(crate) async fn list(client: &Client, cluster: &str, pool_uid: &str) -> Result<Vec<Instance>, CloudError> {
-    let filters = vec![tagged(names::TAG_CLUSTER, cluster), tagged(names::TAG_POOL, pool_uid), alive()];
+    let filters = vec![tagged(names::TAG_CLUSTER, cluster), tagged(names::TAG_POOL, pool_uid)];
     let found = find(client, filters).await?;
-    found.iter().filter(|i| has(i, names::TAG_CLUSTER, cluster) && has(i, names::TAG_POOL, pool_uid)).filter_map(instance).collect()
+    found.iter().filter(|i| has(i, names::TAG_CLUSTER, cluster) && has(i, names::TAG_POOL, pool_uid)).map(instance).collect()
 }
 
 /// The cluster's instances that are not terminated, with the UIDs of their pools.
@@ -32,7 +32,7 @@ pub(crate) async fn list_cluster(client: &Client, cluster: &str) -> Result<Vec<(
     let mut owned = Vec::with_capacity(found.len());
     for each in found.iter().filter(|i| has(i, names::TAG_CLUSTER, cluster)) {
         match tag(each, names::TAG_POOL) {
-            Some(uid) => owned.extend(instance(each).transpose()?.map(|i| (uid.to_owned(), i))),
+            Some(uid) => owned.push((uid.to_owned(), instance(each)?)),
             None => tracing::warn!(instance = each.instance_id, "carries the cluster's tag but no pool's: left alone"),
         }
     }
@@ -72,16 +72,17 @@ async fn find(client: &Client, filters: Vec<Filter>) -> Result<Vec<Found>, Cloud
     }
 }
 
-/// As the seam sees it; none where it is terminated. A field that EC2 always sends is not made up.
-fn instance(found: &Found) -> Option<Result<Instance, CloudError>> {
+/// As the seam sees it. A field that EC2 always sends is not made up.
+fn instance(found: &Found) -> Result<Instance, CloudError> {
     let state = match state(found) {
-        Some(Name::Terminated) => return None,
+        Some(Name::Terminated) => InstanceState::Gone,
         Some(Name::Running) => InstanceState::Running,
-        Some(Name::ShuttingDown | Name::Stopping | Name::Stopped) => InstanceState::Leaving,
+        Some(Name::Stopping | Name::Stopped) => InstanceState::Stopped,
+        Some(Name::ShuttingDown) => InstanceState::Leaving,
         // A state that is new to us counts like one that is coming: nothing is launched on a guess.
         _ => InstanceState::Pending,
     };
-    Some(complete(found, state))
+    complete(found, state)
 }
 
 fn complete(found: &Found, state: InstanceState) -> Result<Instance, CloudError> {

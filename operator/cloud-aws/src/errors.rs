@@ -153,7 +153,7 @@ impl Failure {
             Class::Capacity => CloudError::InsufficientCapacity { instance_type, place: order.subnet.clone() },
             Class::Quota => CloudError::QuotaExhausted { instance_type, message: self.text },
             Class::Addresses => CloudError::AddressesExhausted { subnet: order.subnet.clone() },
-            Class::Unsupported => CloudError::Unsupported { instance_type, place: order.subnet.clone() },
+            Class::Unsupported => CloudError::Unsupported { instance_type, place: order.subnet.clone(), message: self.text },
             Class::Throttled | Class::Unauthorized | Class::Invalid | Class::Unavailable => self.into(),
         }
     }

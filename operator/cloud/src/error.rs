@@ -44,12 +44,14 @@ pub enum CloudError {
         message: String,
     },
     /// The type is not offered in the zone.
-    #[error("{instance_type} is not offered in {place}: remove it from the pool")]
+    #[error("the cloud does not support {instance_type} in {place} ({message}): remove it from the pool or correct the launch template")]
     Unsupported {
         /// Instance type.
         instance_type: String,
         /// Zone or subnet.
         place: String,
+        /// What the cloud said.
+        message: String,
     },
     /// No answer, or the cloud's own fault: whether anything was done is unknown.
     #[error("the cloud did not answer: {message}")]

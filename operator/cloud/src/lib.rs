@@ -50,8 +50,12 @@ pub enum InstanceState {
     Pending,
     /// Runs.
     Running,
-    /// On its way out, or stopped: of no use, and no longer ours to count.
+    /// Stopped or stopping: of no use, and does not leave by itself.
+    Stopped,
+    /// On its way out.
     Leaving,
+    /// Terminated; shown for a while, which tells it from an instance that is too young to be shown.
+    Gone,
 }
 
 /// One instance.
@@ -88,19 +92,21 @@ pub trait Cloud: Send + Sync {
     /// [`CloudError`]; after `Unavailable` it is unknown whether instances were launched: place the same order again.
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, CloudError>;
 
-    /// Every instance of the owner that is not terminated yet. May miss instances launched in the last minutes: the ledger knows them.
+    /// Every instance of the owner, those included that were terminated a while ago ([`InstanceState::Gone`]). May miss instances launched in the last
+    /// minutes: the ledger knows them.
     ///
     /// # Errors
     /// [`CloudError`]; an error is never an empty list.
     async fn list(&self, owner: &Owner) -> Result<Vec<Instance>, CloudError>;
 
-    /// Terminates the instances. Unknown or terminated ones are no error.
+    /// Terminates the instances. Terminated ones are no error. Those that the cloud does not show (too young, or forgotten) are
+    /// [`CloudError::Unavailable`], after the others have been terminated.
     ///
     /// # Errors
     /// [`CloudError`]; then some may be terminated and others not: list and call again.
     async fn terminate(&self, region: &str, instances: &[String]) -> Result<(), CloudError>;
 
-    /// Every instance in `region` that carries the cluster's tag, with the UID of the pool it belongs to: what the sweeper compares with the pools that exist.
+    /// Every instance in `region` that carries the cluster's tag and is not terminated, with the UID of the pool it belongs to: what the sweeper compares with the pools that exist.
     ///
     /// # Errors
     /// [`CloudError`].

@@ -170,11 +170,18 @@ fn overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> Option<
         owner_pattern,
         pod_pattern,
         zone_costs: if own_cost { Vec::new() } else { zone_costs(plan, seen) },
-        stamp: format!("{}.{}", workload.id.placement_name(), plan.revision),
+        stamp: stamp(&workload.id.name, plan.revision),
         required: terms.iter().map(|(_, term)| term.clone()).collect(),
         preferred: terms.into_iter().map(|(d, term)| (weight(d.rank), term)).collect(),
         tolerated: permitted.into_iter().filter(rented).map(|d| d.pool.clone()).collect(),
     })
+}
+
+/// A label value, at most 63 characters: as much of the name as fits, and the revision, which is all that is read back.
+fn stamp(name: &str, revision: i64) -> String {
+    const NAME: usize = 42;
+    let cut: String = name.chars().take(NAME).collect();
+    format!("{}.{revision}", cut.trim_end_matches(['-', '.']))
 }
 
 /// The labels of a pool's nodes as a node selector term.

@@ -15,7 +15,7 @@ pub struct Overlay {
     pub pod_pattern: String,
     /// Deletion cost by zone; empty: none is stamped.
     pub zone_costs: Vec<(String, i32)>,
-    /// Stamp that new pods carry: `<placement>.<revision>`.
+    /// Stamp that new pods carry: `<workload>.<revision>`, the workload's name cut to fit into a label value.
     pub stamp: String,
     /// Where pods may go: one of these terms must hold. Never empty.
     pub required: Vec<Vec<Requirement>>,

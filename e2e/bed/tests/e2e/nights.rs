@@ -1,0 +1,103 @@
+//! Whole sales against the real operator: out, open, back, and nothing left.
+
+use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use onsale_api::Phase;
+use onsale_bed::Bed;
+use serde_json::json;
+
+use crate::harness::{Case, case};
+use crate::shop::{SOON, Shop, plan};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case!(on_prem_alone_holds_a_small_sale),
+        case!(a_night_goes_out_to_the_near_places_first_and_comes_back),
+        case!(a_second_sale_follows_the_first),
+        case!(applied_after_ready_by_it_catches_up),
+        case!(applied_after_its_end_it_is_missed),
+    ]
+}
+
+async fn on_prem_alone_holds_a_small_sale(bed: &Bed) -> Result<()> {
+    let shop = Shop::open(bed, "small", 2).await?;
+    shop.workload("seat-map", 4).await?;
+    shop.sale("club", &plan(&[("seat-map", 20, 3)])).await?;
+    let sale = shop.wait_for("club", &[Phase::Ready], SOON).await?;
+    let status = sale.status.unwrap_or_default();
+    ensure!(status.ready.as_deref() == Some("20/20"), "ready is {:?}", status.ready);
+    shop.expect_spread("seat-map", [20, 0, 0]).await?;
+    ensure!(shop.instances().await?.is_empty(), "nodes were launched without need");
+    shop.wait_until_over("club").await?;
+    shop.expect_clean(&[("seat-map", 4)]).await
+}
+
+async fn a_night_goes_out_to_the_near_places_first_and_comes_back(bed: &Bed) -> Result<()> {
+    let shop = Shop::open(bed, "night", 2).await?;
+    shop.workload("checkout", 8).await?;
+    shop.workload("seat-map", 8).await?;
+    // The Local Zone may hold two nodes of 15 pods: the rest is for the region.
+    bed.kubectl(&["patch", "capacitypool", "night-lz", "--type=merge", "-p", r#"{"spec":{"limits":{"maxNodes":2}}}"#]).await?.ok()?;
+    let manifest = crate::workloads::deployment(shop.name, "checkout", 8, &json!({})).replace("2Gi", "1Gi");
+    let opens_at = shop.sale("tour", &plan(&[("checkout", 24, 12), ("seat-map", 60, 3)])).await?;
+    let sale = shop.wait_for("tour", &[Phase::Ready], SOON).await?;
+    ensure!(Timestamp::now() < opens_at, "Ready after the opening");
+    shop.expect_spread("checkout", [24, 0, 0]).await?;
+    shop.expect_spread("seat-map", [8, 30, 22]).await?;
+    ensure!(shop.instances().await?.len() == 4, "{} instances, not 4", shop.instances().await?.len());
+    let misplaced: i32 = sale.status.iter().flat_map(|s| &s.workloads).map(|w| w.misplaced).sum();
+    ensure!(misplaced == 0, "{misplaced} pods are misplaced");
+    shop.wait_for("tour", &[Phase::Live], SOON).await?;
+    shop.wait_for("tour", &[Phase::Returning], SOON).await?;
+    let over = shop.wait_until_over("tour").await?;
+    ensure!(
+        over.status.and_then(|s| s.report).is_some_and(|r| r.on_time && r.restored && r.nodes_peak == 4),
+        "the report tells another story"
+    );
+    shop.expect_clean(&[("checkout", 8), ("seat-map", 8)]).await?;
+    shop.expect_spread("seat-map", [8, 0, 0]).await?;
+    let said = bed.apply(&manifest).await?;
+    ensure!(said.contains("unchanged"), "the next apply says {said:?}");
+    Ok(())
+}
+
+async fn a_second_sale_follows_the_first(bed: &Bed) -> Result<()> {
+    let shop = Shop::open(bed, "twice", 1).await?;
+    shop.workload("seat-map", 4).await?;
+    shop.sale("first", &plan(&[("seat-map", 40, 3)])).await?;
+    let mut second = plan(&[("seat-map", 30, 3)]);
+    second.opens_in = 40;
+    shop.sale("second", &second).await?;
+    shop.wait_for("first", &[Phase::Completed], SOON).await?;
+    shop.wait_for("second", &[Phase::Live], SOON).await?;
+    ensure!(shop.pods().await?.len() == 30, "{} pods in the second sale", shop.pods().await?.len());
+    shop.wait_until_over("second").await?;
+    shop.expect_clean(&[("seat-map", 4)]).await
+}
+
+async fn applied_after_ready_by_it_catches_up(bed: &Bed) -> Result<()> {
+    let shop = Shop::open(bed, "late", 1).await?;
+    shop.workload("seat-map", 4).await?;
+    let mut late = plan(&[("seat-map", 30, 3)]);
+    (late.opens_in, late.duration) = (1, 25);
+    shop.sale("late", &late).await?;
+    shop.wait_for("late", &[Phase::Live], SOON).await?;
+    shop.wait_for_condition("late", "AtRisk", "True", "").await?;
+    onsale_bed::wait_until("all replicas are Ready although it opened already", SOON, async || {
+        Ok(shop.get("late").await?.and_then(|s| s.status).and_then(|s| s.ready).as_deref() == Some("30/30"))
+    })
+    .await?;
+    shop.wait_until_over("late").await?;
+    shop.expect_clean(&[("seat-map", 4)]).await
+}
+
+async fn applied_after_its_end_it_is_missed(bed: &Bed) -> Result<()> {
+    let shop = Shop::open(bed, "missed", 1).await?;
+    shop.workload("seat-map", 4).await?;
+    let mut over = plan(&[("seat-map", 30, 3)]);
+    over.opens_in = -60;
+    shop.sale("over", &over).await?;
+    shop.wait_for("over", &[Phase::Missed], SOON).await?;
+    ensure!(shop.replicas("seat-map").await? == 4, "a missed sale touched its workload");
+    shop.expect_clean(&[("seat-map", 4)]).await
+}

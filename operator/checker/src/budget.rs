@@ -1,0 +1,104 @@
+//! Budgets of sales and of namespaces. Nodes that sales share are charged to nobody here: a false alarm costs more than a late one.
+
+use std::collections::BTreeSet;
+
+use onsale_api::{Money, Phase};
+use onsale_planner::{plan::PoolPlan, snapshot::Pool};
+
+use crate::{
+    Rule, Violation, access,
+    pools::{grows, stock},
+    view::{SaleView, View, declared},
+};
+
+pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
+    let holding: Vec<SaleView<'_>> = view.holding().collect();
+    if let [(sale, _)] = holding[..] {
+        let returning = view.sales().any(|(_, plan)| plan.phase == Phase::Returning);
+        let pools: Vec<_> = view.pools().filter(|(pool, _)| access::open(view.seen, pool, sale)).collect();
+        if !returning && pools.iter().any(|(pool, plan)| grows(pool, plan)) {
+            one(&holding[0], &pools, found);
+        }
+    }
+    all(view, &holding, found);
+    for (pool, plan) in view.pools() {
+        each(view, pool, plan, found);
+    }
+}
+
+/// Hourly cost of what the plan wants, as far as the pools declare prices.
+pub fn hourly(pool: &Pool, plan: &PoolPlan) -> Money {
+    declared(pool).iter().map(|t| t.hourly_cost.times(i64::from(plan.wanted.get(&t.name).copied().unwrap_or_default()))).sum()
+}
+
+/// A single sale: every new node is charged to it, and so is what its pools have already.
+fn one((sale, _): &SaleView<'_>, pools: &[(&Pool, &PoolPlan)], found: &mut Vec<Violation>) {
+    let Some(budget) = &sale.spec.budget else { return };
+    let nodes: i32 = pools.iter().flat_map(|(_, plan)| plan.wanted.values()).sum();
+    if let Some(max) = budget.max_nodes.filter(|max| nodes > *max) {
+        found.push(Violation::new(Rule::BudgetNodes, &sale.id, format!("new nodes up to {nodes}, budget.maxNodes is {max}")));
+    }
+    let cost: Money = pools.iter().map(|(pool, plan)| hourly(pool, plan)).sum();
+    if let Some(max) = budget.max_hourly_cost.filter(|max| cost > *max) {
+        found.push(Violation::new(Rule::BudgetCost, &sale.id, format!("new nodes up to {cost} an hour, budget.maxHourlyCost is {max}")));
+    }
+}
+
+/// Several sales: whoever is charged, new nodes are not more than all budgets together.
+fn all(view: &View<'_>, holding: &[SaleView<'_>], found: &mut Vec<Violation>) {
+    let new: i32 = view.pools().map(|(pool, plan)| (plan.wanted.values().sum::<i32>() - stock(pool)).max(0)).sum();
+    let budgets: Option<i32> = holding.iter().map(|(sale, _)| sale.spec.budget.as_ref().and_then(|b| b.max_nodes)).sum();
+    if let Some(max) = budgets.filter(|max| new > *max && !holding.is_empty()) {
+        found.push(Violation::new(Rule::BudgetNodes, "all sales", format!("{new} new nodes, the budgets of all sales together allow {max}")));
+    }
+}
+
+/// A pool whose holders are all of one namespace: its new nodes are that namespace's.
+fn each(view: &View<'_>, pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violation>) {
+    let Some(max) = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each) else { return };
+    let users = view.sales().filter(|(sale, plan)| plan.phase.is_active() && access::open(view.seen, pool, sale));
+    let namespaces: BTreeSet<&str> = users.map(|(sale, _)| sale.id.namespace.as_str()).collect();
+    let wanted: i32 = plan.wanted.values().sum();
+    let most = max.saturating_mul(i32::try_from(namespaces.len()).unwrap_or(i32::MAX));
+    if wanted > most && grows(pool, plan) && !namespaces.is_empty() {
+        let message = format!("new nodes up to {wanted} for {} namespaces, maxNodesEach is {max}", namespaces.len());
+        found.push(Violation::new(Rule::NamespaceNodes, &pool.name, message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onsale_api::onsale::Budget;
+    use serde_json::json;
+
+    use crate::{Rule, testing::night};
+
+    fn nodes(max: i32) -> Option<Budget> {
+        Some(Budget { max_nodes: Some(max), max_hourly_cost: None })
+    }
+
+    #[test]
+    fn new_nodes_keep_the_budget() {
+        night().seen(|s| s.sales[0].spec.budget = nodes(2)).passes();
+        night().seen(|s| s.sales[0].spec.budget = nodes(1)).breaks(Rule::BudgetNodes);
+    }
+
+    #[test]
+    fn what_exists_beyond_a_lowered_budget_may_stay() {
+        night().instances(2).seen(|s| s.sales[0].spec.budget = nodes(1)).passes();
+    }
+
+    #[test]
+    fn new_nodes_keep_the_hourly_cost() {
+        let cost = |text: &str| Some(Budget { max_nodes: None, max_hourly_cost: text.parse().ok() });
+        night().seen(|s| s.sales[0].spec.budget = cost("1.70")).passes();
+        night().seen(|s| s.sales[0].spec.budget = cost("1.69")).breaks(Rule::BudgetCost);
+    }
+
+    #[test]
+    fn new_nodes_keep_a_namespaces_part() {
+        let each = |n: i32| serde_json::from_value(json!({"from": "All", "maxNodesEach": n})).unwrap();
+        night().seen(|s| s.pools[1].spec.allowed_namespaces = Some(each(2))).passes();
+        night().seen(|s| s.pools[1].spec.allowed_namespaces = Some(each(1))).breaks(Rule::NamespaceNodes);
+    }
+}

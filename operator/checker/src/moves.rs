@@ -1,0 +1,224 @@
+//! Is the plan good: no single feasible and timely move of a replica that is not yet running lowers the latency cost, and no replica is
+//! without a place while there is one. What cannot be judged for certain is left to the planner.
+
+use onsale_api::{Money, pool::InstanceType};
+use onsale_planner::{
+    plan::{PoolPlan, Stage, WorkloadPlan},
+    resources::Resources,
+    snapshot::{Node, Pool, TargetState, Workload},
+};
+
+use crate::{
+    Rule, Violation, access,
+    budget::hourly,
+    pools::stock,
+    share,
+    spread::{admitted, by_zone},
+    view::{View, declared, less, offer, within},
+};
+
+/// A new node is timely without doubt when ready-by is this many 95 % lead times away, and `SLACK_SECONDS` more: the planner's own
+/// quantile of the slowest of n, API time and margin stay below that.
+const LEAD_TIMES: i64 = 3;
+const SLACK_SECONDS: i64 = 1_800;
+/// A new node is had for certain only for pods up to half of it: DaemonSets take a part that nobody knows yet.
+const SHARE_OF_NEW_NODE: i64 = 2;
+
+/// One workload whose replicas may have a better place.
+struct Case<'a> {
+    index: usize,
+    workload: &'a Workload,
+    work: &'a WorkloadPlan,
+    target: &'a TargetState,
+}
+
+pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
+    if view.seen.nodes.is_none() {
+        return;
+    }
+    for (index, workload, work) in view.held_works() {
+        let Some(target) = workload.target.as_ref().filter(|t| !t.requests_missing) else { continue };
+        let case = Case { index, workload, work, target };
+        if stuck(view, &case) {
+            continue;
+        }
+        for (name, planned) in &work.by_pool {
+            let Some(rank) = access::rank(work, name).filter(|_| view.fresh(index, name, *planned) > 0) else { continue };
+            if let Some((pool, place)) = better(view, &case, |other| other < rank, Some(name)) {
+                let message = format!("a replica planned in pool {name} of rank {rank} would be nearer in pool {pool}: {place}");
+                found.push(Violation::new(Rule::NearerPlace, &work.id, message));
+            }
+        }
+        if let Some((pool, place)) = (work.unplaced > 0).then(|| better(view, &case, |_| true, None)).flatten() {
+            let message = format!("{} replicas find no place, and pool {pool} has one: {place}", work.unplaced);
+            found.push(Violation::new(Rule::FreePlace, &work.id, message));
+        }
+    }
+}
+
+/// Unbound pods that have waited too long say that room which looks free is not.
+fn stuck(view: &View<'_>, case: &Case<'_>) -> bool {
+    let since = |pod: &onsale_planner::snapshot::Pod| view.now.duration_since(pod.created_at);
+    case.workload.pods.iter().any(|pod| pod.node.is_none() && since(pod) >= view.seen.settings.unschedulable_after)
+}
+
+/// A pool of such a rank with room for one more replica, and where.
+fn better<'a>(view: &View<'a>, case: &Case<'_>, rank: impl Fn(i32) -> bool, from: Option<&str>) -> Option<(&'a str, String)> {
+    let closed = match (case.work.stage, &case.workload.placement) {
+        (Stage::Preparing, Some(placement)) => placement.spec.released - 1,
+        _ => 0,
+    };
+    view.pools().find_map(|(pool, plan)| {
+        let reachable = access::rank(case.work, &pool.name).is_some_and(|r| rank(r) && r >= closed);
+        if !reachable || !allowed_by_every_sale(view, case, pool) || !share_left(view, case, pool) || !spread_left(view, case, pool, from) {
+            return None;
+        }
+        let node = view.seen.known_nodes().filter(|n| n.pool == pool.name).find(|n| has_room(view, case, pool, plan, n));
+        if let Some(node) = node {
+            return Some((pool.name.as_str(), format!("node {} has room", node.name)));
+        }
+        let kind = declared(pool).iter().find(|kind| can_open(view, case, pool, plan, kind))?;
+        Some((pool.name.as_str(), format!("a new {} can be had in time", kind.name)))
+    })
+}
+
+fn allowed_by_every_sale(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
+    access::usable(view, case.work, pool) && view.deciders(case.work).iter().all(|(sale, _)| access::open(view.seen, pool, sale))
+}
+
+fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
+    let there = case.work.by_pool.get(&pool.name).copied().unwrap_or_default().max(view.in_pool(case.index, &pool.name));
+    let total = share::total(case.work).min(case.work.peak);
+    view.deciders(case.work).iter().filter_map(|(_, wish)| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
+}
+
+/// The move keeps the pods' own zone spread, counting every zone that any pool of the workload is in.
+fn spread_left(view: &View<'_>, case: &Case<'_>, pool: &Pool, from: Option<&str>) -> bool {
+    let Some(skew) = case.target.zone_skew else { return true };
+    let mut zones = by_zone(view, case.work, &case.target.node_terms);
+    for distance in &case.work.distances {
+        if let Some((other, _)) = view.pool(&distance.pool) {
+            zones.entry(other.spec.zone.as_str()).or_default();
+        }
+    }
+    if let Some((source, _)) = from.and_then(|name| view.pool(name)) {
+        *zones.entry(source.spec.zone.as_str()).or_default() -= 1;
+    }
+    *zones.entry(pool.spec.zone.as_str()).or_default() += 1;
+    let (least, most) = (zones.values().min().copied().unwrap_or_default(), zones.values().max().copied().unwrap_or_default());
+    most - least <= skew
+}
+
+/// A Ready node that takes pods has room for one more replica beside what it shall hold and what it holds.
+fn has_room(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, node: &Node) -> bool {
+    let serves = node.ready && !node.cordoned && !node.draining && node.labelled && node.tainted;
+    let leaving = node.instance.as_ref().is_some_and(|id| !pool.instances.iter().flatten().any(|i| i.id == *id && !i.leaving));
+    let surplus = plan.surplus.iter().any(|s| s.node == node.name);
+    if !serves || leaving || surplus || pool.deleting || !admitted(&case.target.node_terms, &node.labels) {
+        return false;
+    }
+    let fill = plan.fills.iter().find(|f| f.node == node.name);
+    let mut used = case.target.requests.clone();
+    for (index, _, _) in view.works() {
+        let planned = fill.and_then(|f| f.replicas.get(&index)).copied().unwrap_or_default();
+        let most = planned.max(view.on_node(index, &node.name));
+        if let Some(requests) = view.requests(index) {
+            used.add(requests, i64::from(most));
+        } else if most > 0 {
+            return false;
+        }
+    }
+    within(&used, &less(&node.allocatable, &node.others)) && fill.is_none_or(|f| within(&used, &f.room))
+}
+
+/// One more node of this type is allowed, affordable, timely and of use.
+fn can_open(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, kind: &InstanceType) -> bool {
+    let short = pool.status.shortfalls.iter().any(|s| s.instance_type == "*" || s.instance_type == kind.name);
+    let mut half = Resources::default();
+    half.add(&case.target.requests, SHARE_OF_NEW_NODE);
+    let known = pool.instances.is_some() && plan.never_joined.is_empty() && case.target.node_terms.is_empty();
+    !short && known && within(&half, &offer(kind)) && timely(view, case, pool) && limits_left(view, pool) && budgets_left(view, kind)
+}
+
+/// Rented nodes of the pool: what it shall have, has, or fills at the peak.
+fn nodes(pool: &Pool, plan: &PoolPlan) -> i32 {
+    let filled = plan.fills.iter().filter(|f| f.instance_type.is_some()).count();
+    plan.wanted.values().sum::<i32>().max(stock(pool)).max(i32::try_from(filled).unwrap_or(i32::MAX)).max(plan.planned)
+}
+
+fn limits_left(view: &View<'_>, pool: &Pool) -> bool {
+    let Some((_, plan)) = view.pool(&pool.name) else { return false };
+    let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);
+    let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).into_iter().chain(each).min();
+    most.is_some_and(|most| nodes(pool, plan) < most)
+}
+
+/// Every holding sale could pay for everything and one node more.
+fn budgets_left(view: &View<'_>, kind: &InstanceType) -> bool {
+    let all: i32 = view.pools().map(|(pool, plan)| nodes(pool, plan)).sum();
+    let dearest = |pool: &Pool| declared(pool).iter().map(|t| t.hourly_cost).max().unwrap_or_default();
+    let cost: Money = view.pools().map(|(pool, plan)| hourly(pool, plan).max(dearest(pool).times(i64::from(nodes(pool, plan))))).sum();
+    view.holding().filter_map(|(sale, _)| sale.spec.budget.as_ref()).all(|budget| {
+        budget.max_nodes.is_none_or(|max| all < max) && budget.max_hourly_cost.is_none_or(|max| cost + kind.hourly_cost <= max)
+    })
+}
+
+fn timely(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
+    let p95 = pool.spec.lead_time.map_or(180, |lead| lead.p95.get().as_secs());
+    let lead = jiff::SignedDuration::from_secs(p95 * LEAD_TIMES + SLACK_SECONDS);
+    let naming = view.holding().filter(|(sale, _)| crate::view::named(sale, case.work).is_some());
+    naming.map(|(_, plan)| plan.times).all(|times| times.is_some_and(|t| view.now.duration_until(t.ready_by) >= lead))
+}
+
+#[cfg(test)]
+mod tests {
+    use onsale_planner::plan::Stage;
+
+    use crate::{Rule, testing::night};
+
+    /// One replica of near-1 goes far although there is room.
+    fn wasteful() -> crate::testing::Night {
+        night().plan(|p| {
+            *p.workloads[0].by_pool.get_mut("near").unwrap() -= 1;
+            *p.workloads[0].by_pool.get_mut("far").unwrap() += 1;
+            *p.pools[0].fills[0].replicas.get_mut(&0).unwrap() -= 1;
+            *p.pools[1].fills[1].replicas.get_mut(&0).unwrap() += 1;
+        })
+    }
+
+    #[test]
+    fn a_nearer_free_place_is_taken() {
+        night().passes();
+        wasteful().breaks(Rule::NearerPlace);
+    }
+
+    #[test]
+    fn a_nearer_place_that_takes_no_pods_is_none() {
+        wasteful().running(11, "near-1").seen(|s| s.nodes.as_mut().unwrap()[0].cordoned = true).passes();
+    }
+
+    #[test]
+    fn closed_ranks_stay_closed_while_preparing() {
+        let preparing = |released: i32| {
+            wasteful().recorded().seen(move |s| s.workloads[0].placement.as_mut().unwrap().spec.released = released).plan(|p| {
+                p.workloads[0].stage = Stage::Preparing;
+                p.workloads[0].released = 2;
+            })
+        };
+        preparing(2).passes();
+        preparing(1).breaks(Rule::NearerPlace);
+    }
+
+    #[test]
+    fn a_share_keeps_replicas_away() {
+        wasteful().seen(|s| s.sales[0].spec.workloads[0].max_share_per_pool = "58%".parse().ok()).passes();
+    }
+
+    #[test]
+    fn nothing_is_without_a_place_while_a_new_node_can_be_had_in_time() {
+        let early = || night().unplaced(1).preparing().at("2026-12-05T16:00:00Z");
+        early().breaks(Rule::FreePlace);
+        early().limit(1).passes();
+        night().unplaced(1).preparing().at("2026-12-05T16:40:00Z").passes();
+    }
+}

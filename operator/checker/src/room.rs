@@ -1,0 +1,170 @@
+//! Room: what the nodes shall hold fits, and adds up to what the workloads want there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onsale_planner::{
+    plan::{Fill, PoolPlan},
+    resources::Resources,
+    snapshot::{Node, Pool},
+};
+
+use crate::{
+    Rule, Violation,
+    view::{View, declared, less, offer, within},
+};
+
+pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
+    for (pool, plan) in view.pools() {
+        let mut names = BTreeSet::new();
+        for fill in &plan.fills {
+            if !names.insert(&fill.node) {
+                found.push(Violation::new(Rule::Room, &pool.name, format!("node {} is filled twice", fill.node)));
+            }
+            match view.node(&fill.node).filter(|node| node.pool == pool.name) {
+                Some(node) => real(view, plan, fill, node, found),
+                None => new(pool, fill, found),
+            }
+            holds(view, pool, fill, found);
+        }
+    }
+    adds_up(view, found);
+}
+
+/// New replicas that the fill brings to its node, by workload.
+fn fresh<'a>(view: &'a View<'_>, fill: &'a Fill) -> impl Iterator<Item = (usize, i32)> + 'a {
+    let beyond = |(index, n): (&usize, &i32)| (*index, n - view.on_node(*index, &fill.node));
+    fill.replicas.iter().map(beyond).filter(|(_, n)| *n > 0)
+}
+
+fn real(view: &View<'_>, plan: &PoolPlan, fill: &Fill, node: &Node, found: &mut Vec<Violation>) {
+    let mut free = less(&node.allocatable, &node.others);
+    if !within(&fill.room, &free) {
+        let message = format!("node {} has a room of {:?}, allocatable less others is {free:?}", node.name, fill.room);
+        found.push(Violation::new(Rule::Room, &plan.name, message));
+    }
+    if fresh(view, fill).next().is_none() {
+        return;
+    }
+    // Pods of workloads that no fill mentions stay where they are, and count like others.
+    for (index, _, work) in view.works().filter(|(_, _, work)| work.by_pool.values().all(|n| *n == 0)) {
+        if let Some(requests) = view.requests(index).filter(|_| !work.id.name.is_empty()) {
+            free.add(requests, -i64::from(view.on_node(index, &node.name)));
+        }
+    }
+    if !within(&used(view, fill), &free) {
+        found.push(Violation::new(Rule::Room, &plan.name, format!("node {} is overfull with what idle workloads run there", node.name)));
+    }
+    let closed = (node.cordoned && !node.draining) || !takes_pods(view, node);
+    if closed || plan.surplus.iter().any(|s| s.node == node.name) {
+        found.push(Violation::new(Rule::FitNode, &plan.name, format!("node {} shall take new replicas and takes no pods", node.name)));
+    }
+}
+
+/// A node that is Ready, or one that is rented and may be on its way to it.
+fn takes_pods(view: &View<'_>, node: &Node) -> bool {
+    let Some((pool, _)) = view.pool(&node.pool) else { return false };
+    let Some(instance) = &node.instance else { return node.ready };
+    let leaving = pool.instances.iter().flatten().any(|i| i.id == *instance && i.leaving);
+    !leaving
+}
+
+fn new(pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
+    let kind = fill.instance_type.as_deref().unwrap_or_default();
+    let Some(declared) = declared(pool).iter().find(|t| t.name == kind) else {
+        let older = pool.instances.iter().flatten().any(|i| i.instance_type == kind)
+            || pool.status.launches.iter().any(|l| l.instance_type == kind);
+        if !older {
+            found.push(Violation::new(Rule::Room, &pool.name, format!("{} is no node of the pool and of no type that it declares", fill.node)));
+        }
+        return;
+    };
+    let offer = offer(declared);
+    if !within(&fill.room, &offer) {
+        let message = format!("{} has a room of {:?}, a {kind} offers {offer:?}", fill.node, fill.room);
+        found.push(Violation::new(Rule::Room, &pool.name, message));
+    }
+}
+
+/// What the fill asks for.
+fn used(view: &View<'_>, fill: &Fill) -> Resources {
+    let mut used = Resources::default();
+    for (index, n) in &fill.replicas {
+        if let Some(requests) = view.requests(*index) {
+            used.add(requests, i64::from(*n));
+        }
+    }
+    used
+}
+
+fn holds(view: &View<'_>, pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
+    let mut wrong = |message: String| found.push(Violation::new(Rule::Room, &pool.name, message));
+    if let Some((index, n)) = fill.replicas.iter().find(|(index, n)| **n < 0 || view.seen.workloads.len() <= **index) {
+        wrong(format!("node {} holds {n} replicas of workload {index}", fill.node));
+    }
+    if fresh(view, fill).any(|(index, _)| view.requests(index).is_none()) {
+        wrong(format!("node {} takes replicas of a workload that does not exist", fill.node));
+    }
+    // A node that is overfull with what runs there is no fault of the plan.
+    let used = used(view, fill);
+    if !within(&used, &fill.room) && fresh(view, fill).next().is_some() {
+        wrong(format!("node {} shall hold {used:?} in a room of {:?}", fill.node, fill.room));
+    }
+}
+
+fn adds_up(view: &View<'_>, found: &mut Vec<Violation>) {
+    let mut filled: BTreeMap<(usize, &str), i32> = BTreeMap::new();
+    for plan in &view.plan.pools {
+        for (index, n) in plan.fills.iter().flat_map(|f| &f.replicas) {
+            *filled.entry((*index, plan.name.as_str())).or_default() += n;
+        }
+    }
+    for (index, _, work) in view.held_works() {
+        for plan in &view.plan.pools {
+            let planned = work.by_pool.get(&plan.name).copied().unwrap_or_default();
+            let filled = filled.get(&(index, plan.name.as_str())).copied().unwrap_or_default();
+            if planned != filled {
+                let message = format!("{planned} replicas are planned in pool {}, its nodes are filled with {filled}", plan.name);
+                found.push(Violation::new(Rule::FillsAddUp, &work.id, message));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Rule, testing::night};
+
+    #[test]
+    fn a_room_is_no_larger_than_what_others_leave() {
+        night().seen(|s| s.nodes.as_mut().unwrap()[0].others.cpu = 2_001).breaks(Rule::Room);
+        night().plan(|p| p.pools[1].fills[0].room.cpu = 15_891).breaks(Rule::Room);
+    }
+
+    #[test]
+    fn what_a_node_shall_hold_fits() {
+        night().plan(|p| p.pools[0].fills[0].room.cpu = 11_999).breaks(Rule::Room);
+        night().plan(|p| drop(p.pools[1].fills[0].replicas.insert(0, 16))).breaks(Rule::Room);
+    }
+
+    #[test]
+    fn a_node_that_is_overfull_already_is_no_fault() {
+        night().running(12, "near-1").plan(|p| p.pools[0].fills[0].room.cpu = 11_999).passes();
+    }
+
+    #[test]
+    fn a_new_node_is_of_a_declared_type() {
+        night().plan(|p| p.pools[1].fills[1].instance_type = Some("x.large".into())).breaks(Rule::Room);
+    }
+
+    #[test]
+    fn fills_add_up_to_the_replicas_by_pool() {
+        night().plan(|p| drop(p.pools[1].fills.pop())).breaks(Rule::FillsAddUp);
+    }
+
+    #[test]
+    fn cordoned_nodes_take_nothing_new() {
+        night().seen(|s| s.nodes.as_mut().unwrap()[1].cordoned = true).breaks(Rule::FitNode);
+        night().seen(|s| s.nodes.as_mut().unwrap()[1].ready = false).breaks(Rule::FitNode);
+        night().running(12, "near-1").seen(|s| s.nodes.as_mut().unwrap()[0].cordoned = true).passes();
+    }
+}

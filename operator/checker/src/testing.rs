@@ -1,0 +1,391 @@
+//! A small night to break: one workload, two pools, one sale that is Live. Everything starts allowed and good.
+//!
+//! 10 of 40 replicas run on `near-1`; the plan fills the two near nodes with 12 each and two new far ones with 15 and 1.
+
+use jiff::Timestamp;
+use onsale_api::{
+    Phase, Reason, WorkloadPlacementSpec,
+    onsale::{Entered, TargetKind},
+    placement::{FloorField, FloorKind},
+};
+use onsale_planner::{
+    Chain, Plan, Snapshot,
+    overlay::Overlay,
+    plan::{Fill, PoolPlan, SalePlan, Stage, Times, Waiting, WorkloadPlan},
+    resources::Resources,
+    snapshot::{Instance, Node, Placement, Pod, Pool, Requirement, Sale, SaleId, TargetState, Workload, WorkloadId},
+    steps::{ChainKey, Step},
+};
+use serde_json::{Value, from_value, json};
+
+use crate::{Rule, Violation, check, check_steps};
+
+/// A world, a plan for it and steps, to be changed and judged.
+pub struct Night {
+    seen: Snapshot,
+    plan: Plan,
+    now: Timestamp,
+    chains: Vec<Chain>,
+}
+
+/// The night as it should be.
+pub fn night() -> Night {
+    let seen = Snapshot {
+        sales: vec![sale()],
+        pools: vec![near_pool(), far_pool()],
+        workloads: vec![workload()],
+        nodes: Some(vec![node("near-1", "near", None), node("near-2", "near", None)]),
+        namespaces: [("shop".to_owned(), [("team".to_owned(), "tickets".to_owned())].into())].into(),
+        ..Snapshot::default()
+    };
+    let plan = Plan { sales: vec![sale_plan()], workloads: vec![workload_plan()], pools: pool_plans(), next_change: None };
+    Night { seen, plan, now: at("2026-12-05T17:30:00Z"), chains: Vec::new() }
+}
+
+impl Night {
+    pub fn seen(mut self, change: impl FnOnce(&mut Snapshot)) -> Self {
+        change(&mut self.seen);
+        self
+    }
+    pub fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        change(&mut self.plan);
+        self
+    }
+    pub fn at(mut self, now: &str) -> Self {
+        self.now = at(now);
+        self
+    }
+    pub fn parts(self) -> (Snapshot, Plan) {
+        (self.seen, self.plan)
+    }
+
+    /// The far pool has so many instances that are no nodes yet.
+    pub fn instances(self, n: i32) -> Self {
+        let one = |i| Instance {
+            id: format!("i-{i}"),
+            instance_type: "c6i.4xlarge".into(),
+            leaving: false,
+            stopped: false,
+            launched_at: at("2026-12-05T16:30:00Z"),
+        };
+        self.seen(|s| s.pools[1].instances = Some((0..n).map(one).collect()))
+    }
+    /// An instance has become a node.
+    pub fn joined(self, instance: &str, name: &str) -> Self {
+        let node = node(name, "far", Some(instance.to_owned()));
+        self.seen(|s| s.nodes.as_mut().unwrap().push(node))
+    }
+    /// So many pods run, all on one node.
+    pub fn running(self, n: i32, node: &str) -> Self {
+        self.seen(|s| s.workloads[0].pods = (0..n).map(|i| pod(i, Some(node))).collect())
+    }
+    /// One more pod that is not bound, with this stamp.
+    pub fn unbound(self, revision: Option<i64>) -> Self {
+        let created_at = self.now;
+        self.seen(|s| s.workloads[0].pods.push(Pod { revision, created_at, ..pod(10, None) }))
+    }
+    /// The intent is recorded.
+    pub fn recorded(self) -> Self {
+        self.seen(|s| s.workloads[0].placement = Some(Placement { spec: record(), status: Default::default() }))
+    }
+    /// The far pool's limit.
+    pub fn limit(self, max: i32) -> Self {
+        self.seen(|s| s.pools[1].spec.limits.as_mut().unwrap().max_nodes = Some(max))
+    }
+    /// One far node and its `n` replicas less, with a reason.
+    pub fn unplaced(self, n: i32) -> Self {
+        let why = || Waiting { reason: Reason::LimitReached, message: "pool far is at its limit".into(), until: None };
+        self.plan(|p| {
+            p.pools[1].fills.pop();
+            p.pools[1].wanted.insert("c6i.4xlarge".into(), 1);
+            p.pools[1].planned = 1;
+            *p.workloads[0].by_pool.get_mut("far").unwrap() -= n;
+            (p.workloads[0].unplaced, p.workloads[0].floor, p.sales[0].unplaced) = (n, 40 - n, n);
+            p.workloads[0].problems.push(why());
+            p.sales[0].waiting_for.push(why());
+        })
+    }
+    /// The sale is Preparing.
+    pub fn preparing(self) -> Self {
+        self.plan(|p| {
+            p.sales[0].phase = Phase::Preparing;
+            p.sales[0].entered = Entered { preparing: time("2026-12-05T15:50:00Z"), ..Entered::default() };
+            (p.workloads[0].stage, p.workloads[0].released) = (Stage::Preparing, 2);
+        })
+    }
+    /// The sale is over and returns.
+    pub fn over(self) -> Self {
+        let night = self.at("2026-12-05T18:10:00Z").seen(|s| s.sales[0].status.phase = Some(Phase::Live));
+        night.plan(|p| {
+            p.sales[0].phase = Phase::Returning;
+            p.sales[0].entered.returning = time("2026-12-05T18:00:00Z");
+            p.workloads[0].stage = Stage::Returning;
+            p.pools[1].wanted.clear();
+        })
+    }
+    /// The sale was called off and is back.
+    pub fn called_off(self) -> Self {
+        self.seen(|s| (s.sales[0].deleting, s.sales[0].status.phase) = (true, Some(Phase::Returning))).plan(|p| {
+            p.sales[0].phase = Phase::Cancelled;
+            let work = &mut p.workloads[0];
+            (work.stage, work.floor, work.overlay) = (Stage::Idle, 10, None);
+            work.claims.clear();
+            work.by_pool.clear();
+            work.permitted.clear();
+            p.pools[1].wanted.clear();
+            p.pools.iter_mut().for_each(|pool| pool.fills.clear());
+        })
+    }
+    /// Only the near pool is permitted by the overlay's terms, and the far one by none.
+    pub fn near_only(self) -> Self {
+        self.plan(|p| {
+            p.workloads[0].stage = Stage::Preparing;
+            p.workloads[0].released = 1;
+            p.workloads[0].permitted = vec!["near".into()];
+            let overlay = p.workloads[0].overlay.as_mut().unwrap();
+            overlay.required.truncate(1);
+            overlay.tolerated.clear();
+        })
+    }
+
+    pub fn chain(mut self, key: ChainKey, steps: Vec<Step>) -> Self {
+        self.chains.push(Chain { key, steps });
+        self
+    }
+    pub fn sale_steps(self, steps: Vec<Step>) -> Self {
+        let key = ChainKey::Sale(self.seen.sales[0].id.clone());
+        self.chain(key, steps)
+    }
+    pub fn pool_steps(self, steps: Vec<Step>) -> Self {
+        self.chain(ChainKey::Pool("far".into()), steps)
+    }
+    pub fn workload_steps(self, steps: Vec<Step>) -> Self {
+        let key = ChainKey::Workload(id());
+        self.chain(key, steps)
+    }
+
+    fn judge(&self) -> Vec<Violation> {
+        let mut found = check(&self.seen, &self.plan, self.now);
+        found.extend(check_steps(&self.seen, &self.plan, self.now, &self.chains));
+        found
+    }
+    #[track_caller]
+    pub fn passes(self) {
+        let found = self.judge();
+        assert!(found.is_empty(), "{}", found.iter().map(|v| format!("{v}\n")).collect::<String>());
+    }
+    #[track_caller]
+    pub fn breaks(self, rule: Rule) {
+        let found = self.judge();
+        assert!(found.iter().any(|v| v.rule == rule), "{rule:?} is not among {found:#?}");
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn time(text: &str) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
+    Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(text)))
+}
+
+fn id() -> WorkloadId {
+    WorkloadId { namespace: "shop".into(), kind: TargetKind::Deployment, name: "seat-map".into() }
+}
+
+fn cores(n: i64) -> Resources {
+    Resources { cpu: n * 1_000, memory: n << 30, pods: 110, extended: Default::default() }
+}
+
+pub fn floor_field() -> FloorField {
+    FloorField { kind: FloorKind::Replicas, name: "seat-map".into() }
+}
+
+fn sale() -> Sale {
+    let spec = json!({
+        "opensAt": "2026-12-05T17:00:00Z",
+        "workloads": [{"target": {"kind": "Deployment", "name": "seat-map"}, "peakReplicas": 40, "dependencies": [{"site": "phx-dc", "serialCalls": 10}]}],
+    });
+    Sale {
+        id: SaleId { namespace: "shop".into(), name: "tour".into() },
+        uid: "sale-1".into(),
+        generation: 1,
+        created_at: at("2026-12-01T00:00:00Z"),
+        spec: from_value(spec).unwrap(),
+        status: from_value(json!({})).unwrap(),
+        deleting: false,
+        protected: true,
+        return_now: false,
+    }
+}
+
+fn pool(name: &str, rtt: &str, nodes: Value) -> Pool {
+    let spec = json!({
+        "tier": "Region", "zone": format!("zone-{name}"), "latency": [{"site": "phx-dc", "rtt": rtt}], "nodes": nodes,
+        "limits": {"maxNodes": 4}, "allowedNamespaces": {"from": "All"},
+    });
+    Pool {
+        name: name.into(),
+        uid: format!("uid-{name}"),
+        labels: [("fleet".to_owned(), "tickets".to_owned())].into(),
+        spec: from_value(spec).unwrap(),
+        status: from_value(json!({})).unwrap(),
+        deleting: false,
+        protected: true,
+        instances: Some(Vec::new()),
+    }
+}
+
+fn near_pool() -> Pool {
+    pool("near", "0.2ms", json!({"existing": {"selector": {"matchLabels": {"site": "near"}}}}))
+}
+
+fn far_pool() -> Pool {
+    let types = json!([{"name": "c6i.4xlarge", "hourlyCost": "0.85", "allocatable": {"cpu": "15890m", "memory": "28Gi"}}]);
+    let ec2 = json!({"region": "us-west-2", "launchTemplate": {"name": "burst", "version": "7"}, "subnets": ["subnet-0abc12"], "instanceTypes": types});
+    pool("far", "1.6ms", json!({"ec2": ec2}))
+}
+
+fn node(name: &str, pool: &str, instance: Option<String>) -> Node {
+    let own = if instance.is_some() { ("onsale.dev/pool", "far") } else { ("site", "near") };
+    let labels = [own, ("topology.kubernetes.io/zone", if pool == "near" { "zone-near" } else { "zone-far" })];
+    Node {
+        name: name.into(),
+        uid: format!("uid-{name}"),
+        pool: pool.into(),
+        instance,
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ready: true,
+        cordoned: false,
+        draining: false,
+        labelled: true,
+        tainted: true,
+        allocatable: cores(14),
+        others: Resources { pods: 4, ..cores(2) },
+        evictable: Vec::new(),
+    }
+}
+
+fn pod(i: i32, node: Option<&str>) -> Pod {
+    Pod {
+        name: format!("seat-map-{i}"),
+        uid: format!("pod-seat-map-{i}"),
+        node: node.map(str::to_owned),
+        ready: node.is_some(),
+        revision: None,
+        created_at: at("2026-12-01T00:00:00Z"),
+        terminating: false,
+    }
+}
+
+fn workload() -> Workload {
+    let target = TargetState {
+        requests: Resources { pods: 1, ..cores(1) },
+        requests_missing: false,
+        replicas: 10,
+        field: floor_field(),
+        value: 10,
+        manager: None,
+        max: None,
+        grace: jiff::SignedDuration::from_secs(30),
+        zone_skew: None,
+        node_terms: Vec::new(),
+        own_deletion_cost: false,
+    };
+    Workload { id: id(), target: Some(target), placement: None, overlay: None, pods: (0..10).map(|i| pod(i, Some("near-1"))).collect() }
+}
+
+/// The intent as the plan has it.
+pub fn record() -> WorkloadPlacementSpec {
+    from_value(json!({
+        "target": {"kind": "Deployment", "name": "seat-map"}, "field": {"kind": "Replicas", "name": "seat-map"},
+        "baseline": 10, "before": 10, "intended": 40, "claims": [{"sale": "tour", "uid": "sale-1", "extra": 30}],
+        "distances": [{"pool": "near", "latency": "2ms", "rank": 0}, {"pool": "far", "latency": "16ms", "rank": 1}],
+        "released": 2, "permitted": ["near", "far"], "revision": 1,
+    }))
+    .unwrap()
+}
+
+fn sale_plan() -> SalePlan {
+    SalePlan {
+        id: SaleId { namespace: "shop".into(), name: "tour".into() },
+        phase: Phase::Live,
+        entered: Entered { preparing: time("2026-12-05T15:50:00Z"), live: time("2026-12-05T17:00:00Z"), ..Entered::default() },
+        times: Some(Times {
+            opens_at: at("2026-12-05T17:00:00Z"),
+            ready_by: at("2026-12-05T16:50:00Z"),
+            starts_at: at("2026-12-05T15:50:00Z"),
+            ends_at: at("2026-12-05T18:00:00Z"),
+        }),
+        predicted_ready_at: None,
+        all_ready: false,
+        invalid: None,
+        waiting_for: Vec::new(),
+        unplaced: 0,
+        cost: Default::default(),
+        pools: vec!["near".into(), "far".into()],
+        late_start: false,
+        frozen: None,
+        next: None,
+    }
+}
+
+fn workload_plan() -> WorkloadPlan {
+    let record = record();
+    let term = |key: &str, value: &str| vec![Requirement { key: key.into(), operator: "In".into(), values: vec![value.into()] }];
+    let required = vec![term("site", "near"), term("onsale.dev/pool", "far")];
+    let overlay = Overlay {
+        owner_kind: "ReplicaSet",
+        owner_pattern: "^seat-map-[a-z0-9]+$".into(),
+        pod_pattern: "^seat-map-[a-z0-9]+-[a-z0-9]{5}$".into(),
+        zone_costs: vec![("zone-near".into(), 2), ("zone-far".into(), 1)],
+        stamp: "deployment-seat-map.1".into(),
+        preferred: vec![(100, required[0].clone()), (50, required[1].clone())],
+        required,
+        tolerated: vec!["far".into()],
+    };
+    WorkloadPlan {
+        id: id(),
+        stage: Stage::Holding,
+        field: floor_field(),
+        baseline: 10,
+        baseline_manager: None,
+        claims: record.claims,
+        distances: record.distances,
+        peak: 40,
+        floor: 40,
+        by_pool: [("near".to_owned(), 24), ("far".to_owned(), 16)].into(),
+        unplaced: 0,
+        released: 2,
+        permitted: record.permitted,
+        overlay: Some(overlay),
+        revision: 1,
+        ready: 10,
+        bound: [("near".to_owned(), 10)].into(),
+        ready_by_pool: [("near".to_owned(), 10)].into(),
+        misplaced: 0,
+        foreign: None,
+        problems: Vec::new(),
+    }
+}
+
+fn pool_plans() -> Vec<PoolPlan> {
+    let fill = |node: &str, rented: bool, room: Resources, n: i32| Fill {
+        node: node.into(),
+        instance_type: rented.then(|| "c6i.4xlarge".to_owned()),
+        room,
+        replicas: [(0, n)].into(),
+    };
+    let near = Resources { pods: 106, ..cores(12) };
+    let far = Resources { cpu: 15_890, memory: 28 << 30, pods: 110, extended: Default::default() };
+    vec![
+        PoolPlan { name: "near".into(), fills: vec![fill("near-1", false, near.clone(), 12), fill("near-2", false, near, 12)], ..Default::default() },
+        PoolPlan {
+            name: "far".into(),
+            wanted: [("c6i.4xlarge".to_owned(), 2)].into(),
+            planned: 2,
+            fills: vec![fill("new-c6i.4xlarge-0", true, far.clone(), 15), fill("new-c6i.4xlarge-1", true, far, 1)],
+            ..Default::default()
+        },
+    ]
+}

@@ -1,0 +1,109 @@
+//! The planner against the checker: on random fleets and through whole random nights no plan and no step breaks a rule.
+//!
+//! `ONSALE_CASES=20000 cargo test -p onsale-checker --test planner` looks harder.
+
+#[path = "planner/night.rs"]
+mod night;
+#[path = "planner/world.rs"]
+mod world;
+
+use jiff::Timestamp;
+use night::{Night, moments};
+use onsale_checker::{Violation, check, check_steps};
+use onsale_planner::{Chain, Plan, Snapshot, due, plan};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestCaseError, TestError, TestRunner},
+};
+use world::worlds;
+
+fn runner() -> TestRunner {
+    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256);
+    TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() })
+}
+
+/// Runs the law on random worlds; a failure shows the smallest world that breaks it, in words.
+fn law<S: Strategy>(strategy: &S, holds: impl Fn(S::Value) -> Result<(), String>)
+where
+    S::Value: std::fmt::Debug + Clone,
+{
+    let outcome = runner().run(strategy, |world| holds(world).map_err(TestCaseError::fail));
+    if let Err(TestError::Fail(why, world)) = outcome {
+        panic!("{why}\nin the smallest such world:\n{world:#?}");
+    }
+}
+
+/// The rule to look at alone, for shrinking one fault among several: `ONSALE_RULE=NodeLimit`.
+fn looked_at(violation: &Violation) -> bool {
+    std::env::var("ONSALE_RULE").map_or(true, |rule| rule.split(',').any(|r| r == format!("{:?}", violation.rule)))
+}
+
+/// What is wrong with what the planner does now.
+fn judged(seen: &Snapshot, now: Timestamp) -> Result<(Plan, Vec<Chain>), String> {
+    let made = plan(seen, now);
+    if made != plan(seen, now) {
+        return Err(format!("at {now} two plans differ"));
+    }
+    let steps = due(&made, seen, now);
+    if steps != due(&made, seen, now) {
+        return Err(format!("at {now} two lists of steps differ"));
+    }
+    let mut found = check(seen, &made, now);
+    found.extend(check_steps(seen, &made, now, &steps));
+    found.retain(looked_at);
+    if found.is_empty() {
+        return Ok((made, steps));
+    }
+    let list: String = found.iter().map(|v| format!("  {v}\n")).collect();
+    Err(format!("at {now}:\n{list}steps: {steps:#?}\nplan: {made:#?}"))
+}
+
+#[test]
+fn no_first_plan_breaks_a_rule() {
+    law(&worlds(), |world| {
+        let mut night = Night::new(world);
+        let (seen, now, _) = night.moment(0, night::Event::Calm);
+        judged(&seen, now).map(drop)
+    });
+}
+
+#[test]
+fn no_plan_of_a_whole_night_breaks_a_rule() {
+    law(&(worlds(), moments()), |(world, moments)| {
+        let mut night = Night::new(world);
+        for (minutes, event) in moments {
+            let (seen, now, crash) = night.moment(minutes, event);
+            let (made, steps) = judged(&seen, now).map_err(|why| format!("after {event:?} {why}"))?;
+            night.act(&made, steps, crash);
+        }
+        Ok(())
+    });
+}
+
+/// What the rules say about many nights, counted: `ONSALE_CASES=2000 cargo test -p onsale-checker --test planner survey -- --ignored --nocapture`.
+#[test]
+#[ignore = "a survey for people, not a law"]
+fn survey() {
+    let counts = std::cell::RefCell::new(std::collections::BTreeMap::<String, (usize, String)>::new());
+    law(&(worlds(), moments()), |(world, moments)| {
+        let mut night = Night::new(world);
+        for (minutes, event) in moments {
+            let (seen, now, crash) = night.moment(minutes, event);
+            let made = plan(&seen, now);
+            let steps = due(&made, &seen, now);
+            let mut found = check(&seen, &made, now);
+            found.extend(check_steps(&seen, &made, now, &steps));
+            for violation in found {
+                let words: String = violation.message.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                let mut counts = counts.borrow_mut();
+                let entry = counts.entry(format!("{:?}: {words}", violation.rule)).or_insert((0, violation.to_string()));
+                entry.0 += 1;
+            }
+            night.act(&made, steps, crash);
+        }
+        Ok(())
+    });
+    for (words, (n, first)) in counts.into_inner() {
+        println!("{n:6} {words}\n         {first}");
+    }
+}

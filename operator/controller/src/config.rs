@@ -1,0 +1,69 @@
+//! What the operator is configured with. Every number argues its value here, and tests may shorten it.
+
+use std::time::Duration;
+
+use onsale_planner::snapshot::Settings;
+
+use crate::telemetry::Telemetry;
+
+/// Configuration of the fleet loop.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the cluster: the value of the tag on instances.
+    pub cluster: String,
+    /// Namespace that the operator runs in.
+    pub namespace: String,
+    /// Name of this process, as events carry it: the pod's name.
+    pub instance: String,
+    /// What plans depend on.
+    pub settings: Settings,
+    /// The loop wakes at least this often, so that clock steps, suspended machines and lost events heal. Default 5 min.
+    pub resync: Duration,
+    /// Triggers that arrive within this time of the first make one pass. Default 75 ms: a scheduler's burst of bindings, unnoticeable otherwise.
+    pub coalesce: Duration,
+    /// After a pass that wrote something the next one follows within this time, events or not. Default 250 ms.
+    pub settle: Duration,
+    /// Every call to the Kubernetes API or the cloud ends after this time. Default 10 s.
+    pub call_timeout: Duration,
+    /// One pass acts no longer than this; what remains is due again in the next. Default 10 s: statuses and new decisions must not wait for a long drain.
+    pub act_budget: Duration,
+    /// Chains of steps, and status writes, that run at once. Default 16: beyond it API priority and fairness queues them anyway.
+    pub concurrency: usize,
+    /// Instances of a pool are listed at most this often while something is expected to change. Default 2 s.
+    pub list_active: Duration,
+    /// The same while nothing is. Default 60 s.
+    pub list_idle: Duration,
+    /// A ledger entry's instances that the cloud does not list yet are believed for this long. Default 5 min: EC2's stated consistency is minutes at worst.
+    pub ledger_grace: Duration,
+    /// A ScaledObject that was read is believed for this long; its HPA's watch covers the rest. Default 5 s.
+    pub scaled_object_ttl: Duration,
+    /// Length of one watch call: a dead connection is noticed within it and 5 s. Default 50 s.
+    pub watch_timeout: Duration,
+    /// Metrics and health, shared with whoever serves them.
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// Defaults for a cluster of this name and an operator in this namespace.
+    #[must_use]
+    pub fn new(cluster: impl Into<String>, namespace: impl Into<String>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            namespace: namespace.into(),
+            instance: onsale_api::names::MANAGER.to_owned(),
+            settings: Settings::default(),
+            resync: Duration::from_secs(300),
+            coalesce: Duration::from_millis(75),
+            settle: Duration::from_millis(250),
+            call_timeout: Duration::from_secs(10),
+            act_budget: Duration::from_secs(10),
+            concurrency: 16,
+            list_active: Duration::from_secs(2),
+            list_idle: Duration::from_secs(60),
+            ledger_grace: Duration::from_secs(300),
+            scaled_object_ttl: Duration::from_secs(5),
+            watch_timeout: Duration::from_secs(50),
+            telemetry: Telemetry::default(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The WorkloadPlacement: stored before the first write, replaced whenever the intent changes, deleted when everything is restored.
+
+use kube::{
+    Api,
+    api::DeleteParams,
+    core::{DeserializeGuard, ObjectMeta},
+};
+use onsale_api::{WorkloadPlacement, WorkloadPlacementSpec};
+use onsale_planner::snapshot::WorkloadId;
+
+use super::{Done, Job, Stop, as_us, done_if_gone, stale_or_failed};
+
+fn api(job: &Job<'_>, id: &WorkloadId) -> Api<WorkloadPlacement> {
+    Api::namespaced(job.context.client.clone(), &id.namespace)
+}
+
+/// Creates or replaces it, under the resourceVersion of a fresh read. No owner: it must outlive the sale that is deleted.
+pub async fn write(job: &Job<'_>, id: &WorkloadId, spec: &WorkloadPlacementSpec) -> Result<Done, Stop> {
+    let (api, name) = (api(job, id), id.placement_name());
+    let what = |verb: &str| format!("{verb} WorkloadPlacement {}/{name}", id.namespace);
+    let written = match job.context.call(what("read"), api.get(&name)).await {
+        Ok(object) if object.spec == *spec => object,
+        Ok(mut object) => {
+            object.spec = spec.clone();
+            job.context.call(what("replace"), api.replace(&name, &as_us(), &object)).await.map_err(stale_or_failed)?
+        }
+        Err(error) if error.is_gone() => {
+            let metadata = ObjectMeta { name: Some(name.clone()), namespace: Some(id.namespace.clone()), ..ObjectMeta::default() };
+            let object = WorkloadPlacement { metadata, spec: spec.clone(), status: None };
+            job.context.call(what("create"), api.create(&as_us(), &object)).await.map_err(stale_or_failed)?
+        }
+        Err(error) => return Err(Stop::Failed(error)),
+    };
+    job.world.placements.written(DeserializeGuard(Ok(written)));
+    Ok(Done::Yes)
+}
+
+/// Deletes it.
+pub async fn remove(job: &Job<'_>, id: &WorkloadId) -> Result<Done, Stop> {
+    let name = id.placement_name();
+    let what = format!("delete WorkloadPlacement {}/{name}", id.namespace);
+    done_if_gone(job.context.call(what, api(job, id).delete(&name, &DeleteParams::default())).await)
+}

@@ -1,0 +1,153 @@
+//! The fleet loop: observe -> plan -> due -> act -> status. One loop, one writer, never concurrent with itself.
+//!
+//! - [`observe`]: watches and cloud reads to the planner's snapshot
+//! - [`act`]: the steps that are due, one file per kind of step
+//! - [`status`]: what is told in the status of every object, one file per kind
+//! - [`wake`]: triggers, exact timers and back-off: when the next pass is
+
+pub mod act;
+pub mod observe;
+pub mod status;
+pub mod wake;
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use onsale_planner::{Plan, steps::ChainKey};
+use tokio::{sync::Notify, task::JoinSet};
+
+use crate::{Error, context::Context, metrics::Ending};
+
+use self::{
+    observe::{Observed, World},
+    wake::{Backoff, Wake},
+};
+
+/// What the loop keeps between passes. Nothing here decides what is done, only how soon it is tried again.
+struct Fleet {
+    context: Arc<Context>,
+    world: Arc<World>,
+    trigger: Arc<Notify>,
+    backoff: BTreeMap<ChainKey, Backoff>,
+    panics: i32,
+    memory: status::Memory,
+}
+
+/// Runs until dropped; returns only when a watch ended.
+///
+/// # Errors
+/// [`Error::WatchEnded`].
+pub async fn run(context: Context) -> Result<(), Error> {
+    let context = Arc::new(context);
+    let (world, trigger) = (Arc::new(World::default()), Arc::new(Notify::new()));
+    let mut tasks = JoinSet::new();
+    observe::watch::start(&mut tasks, &context, &world, &trigger);
+    let events = context.clone();
+    tasks.spawn(async move {
+        crate::events::deliver(events).await;
+        "events"
+    });
+    let fleet = Fleet { context: context.clone(), world, trigger, backoff: BTreeMap::new(), panics: 0, memory: status::Memory::default() };
+    let stop = StopHealth(context);
+    let ended = tokio::select! {
+        ended = tasks.join_next() => ended,
+        () = fleet.turn() => None,
+    };
+    drop(stop);
+    let (kind, message) = match ended {
+        Some(Ok(kind)) => (kind, "it returned".to_owned()),
+        Some(Err(error)) => ("some kind", error.to_string()),
+        None => ("all kinds", "none was started".to_owned()),
+    };
+    Err(Error::WatchEnded { kind, message })
+}
+
+/// Takes the heartbeat back however the loop ends, so that a process that waits for the lease again counts as alive.
+struct StopHealth(Arc<Context>);
+
+impl Drop for StopHealth {
+    fn drop(&mut self) {
+        self.0.config.telemetry.health.stop();
+    }
+}
+
+impl Fleet {
+    /// Passes for ever. A panic in one is caught, counted, and backed off from.
+    async fn turn(mut self) {
+        loop {
+            let started = self.context.clock.monotonic();
+            let result = AssertUnwindSafe(self.pass()).catch_unwind().await;
+            let now = self.context.clock.monotonic();
+            let (ending, wake) = match result {
+                Ok((ending, wake)) => {
+                    self.panics = 0;
+                    (ending, wake)
+                }
+                Err(_) => {
+                    self.panics = self.panics.saturating_add(1);
+                    tracing::error!(in_a_row = self.panics, "a pass panicked; nothing of it is lost, the next one starts anew");
+                    (Ending::Panicked, Wake { at_most: wake::pause(self.panics), heed_triggers: false })
+                }
+            };
+            self.context.metrics().pass(ending, now.saturating_sub(started).as_secs_f64());
+            self.context.config.telemetry.health.beat(now);
+            wake::wait(&self.trigger, &wake, self.context.config.coalesce).await;
+        }
+    }
+
+    /// One pass. Cheap when nothing changed; replaying it is harmless. A failed write still yields a status.
+    async fn pass(&mut self) -> (Ending, Wake) {
+        let now = self.context.clock.now();
+        let observed = match observe::observe(&self.world, &self.context, now).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                tracing::debug!(%error, "nothing to plan with yet");
+                return (Ending::Stale, Wake { at_most: self.context.config.resync, heed_triggers: true });
+            }
+        };
+        self.context.config.telemetry.health.set_synced(self.world.synced());
+        let plan = onsale_planner::plan(&observed.snapshot, now);
+        let outcomes = self.act(&plan, &observed, now).await;
+        let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, now };
+        let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
+        let failed = written.failed > 0 || outcomes.iter().any(|o| o.stop.is_some());
+        let mut wake = self.wake(&plan, &observed, &outcomes, now);
+        if written.failed > 0 {
+            wake.at_most = wake.at_most.min(wake::BLOCKED);
+        } else if written.moved {
+            wake.at_most = wake.at_most.min(self.context.config.settle);
+        }
+        (if failed { Ending::Failed } else { Ending::Done }, wake)
+    }
+
+    /// Carries out what is due, but for chains that back off and steps that an unknown forbids.
+    async fn act(&mut self, plan: &Plan, observed: &Observed, now: Timestamp) -> Vec<act::Outcome> {
+        let mut chains = observed.gaps.withhold(onsale_planner::due(plan, &observed.snapshot, now), &observed.snapshot);
+        let monotonic = self.context.clock.monotonic();
+        self.backoff.retain(|key, backoff| backoff.until > monotonic || chains.iter().any(|c| c.key == *key));
+        chains.retain(|chain| self.backoff.get(&chain.key).is_none_or(|b| b.until <= monotonic));
+        let job = act::Job { context: &self.context, world: &self.world, seen: &observed.snapshot, now };
+        let outcomes = act::act(chains, &job).await;
+        for outcome in &outcomes {
+            match outcome.stop.as_ref().map(|stop| stop.retry(self.backoff.get(&outcome.key).map_or(1, |b| b.failures + 1))) {
+                Some(pause) => self.backoff.entry(outcome.key.clone()).or_default().fail(self.context.clock.monotonic() + pause),
+                None => drop(self.backoff.remove(&outcome.key)),
+            }
+        }
+        outcomes
+    }
+
+    /// The earliest of: the plan changes by itself, a retry, a cloud read, our own writes come back, resync.
+    fn wake(&self, plan: &Plan, observed: &Observed, outcomes: &[act::Outcome], now: Timestamp) -> Wake {
+        let config = &self.context.config;
+        let monotonic = self.context.clock.monotonic();
+        let change = plan.next_change.map(|at| wake::until(at, now));
+        let retry = self.backoff.values().map(|b| b.until.saturating_sub(monotonic)).min();
+        let blocked = outcomes.iter().any(|o| !o.blocked.is_empty()).then_some(wake::BLOCKED);
+        let wrote = outcomes.iter().any(|o| o.steps > 0).then_some(config.settle);
+        let all: [Option<Duration>; 5] = [change, retry, blocked, wrote, observed.read_again];
+        let at_most = all.into_iter().flatten().min().unwrap_or(config.resync).min(config.resync);
+        Wake { at_most, heed_triggers: true }
+    }
+}

@@ -1,0 +1,175 @@
+//! Observe: from watches and cloud reads to the planner's snapshot. Unknown is not empty: what has not been read yet is said to be so.
+//!
+//! - [`store`], [`watch`]: one stream and one store of slim records per kind
+//! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind; [`requests`], [`managers`]: parts of it
+//! - [`scaled_object`], [`instances`]: what is read on demand
+//! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
+
+pub mod custom;
+pub mod gaps;
+pub mod instances;
+pub mod managers;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod requests;
+pub mod scaled_object;
+pub mod scaler;
+mod snapshot;
+pub mod store;
+pub mod target;
+pub mod watch;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use onsale_api::{CapacityPool, OnSale, Phase, WorkloadPlacement, names};
+use onsale_cloud::{CloudError, Owner};
+use onsale_planner::{Snapshot, snapshot::WorkloadId};
+
+use crate::{context::Context, metrics::Kind};
+
+use self::{custom::Custom, gaps::Gaps, instances::Wanted, store::Store};
+
+/// Everything that is kept between passes: what the watches say, and what was read lately. Losing it costs a list, never an instance.
+#[derive(Default)]
+pub struct World {
+    /// OnSales.
+    pub sales: Store<Custom<OnSale>>,
+    /// CapacityPools.
+    pub pools: Store<Custom<CapacityPool>>,
+    /// WorkloadPlacements.
+    pub placements: Store<Custom<WorkloadPlacement>>,
+    /// Nodes.
+    pub nodes: Store<node::NodeRecord>,
+    /// Pods.
+    pub pods: Store<pod::PodRecord>,
+    /// Deployments.
+    pub deployments: Store<target::DeploymentRecord>,
+    /// StatefulSets.
+    pub stateful_sets: Store<target::StatefulSetRecord>,
+    /// HPAs.
+    pub scalers: Store<scaler::ScalerRecord>,
+    /// Namespaces.
+    pub namespaces: Store<namespace::NamespaceRecord>,
+    /// Overlay PodTemplates.
+    pub overlays: Store<namespace::OverlayRecord>,
+    /// Instances.
+    pub instances: instances::Instances,
+    /// ScaledObjects.
+    pub scaled_objects: scaled_object::ScaledObjects,
+}
+
+/// What a pass knows.
+pub struct Observed {
+    /// For the planner.
+    pub snapshot: Snapshot,
+    /// What is unknown, and what must wait because of it.
+    pub gaps: Gaps,
+    /// Generation of each pool's spec, by its name.
+    pub pool_generations: BTreeMap<String, i64>,
+    /// Why the instances of a pool are unknown, by its name.
+    pub cloud_errors: BTreeMap<String, CloudError>,
+    /// When a cloud read is due again.
+    pub read_again: Option<Duration>,
+}
+
+/// Why there is nothing to plan with yet.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Some watch that every plan depends on has not listed once.
+    #[error("not listed yet: {kinds:?}")]
+    NotListed {
+        /// Which.
+        kinds: Vec<Kind>,
+    },
+}
+
+impl World {
+    /// Every watch has listed.
+    pub fn synced(&self) -> bool {
+        self.unlisted().is_empty() && self.nodes.listed() && self.deployments.listed() && self.stateful_sets.listed()
+    }
+
+    /// The kinds that every plan depends on and that are not known yet. Nodes are not among them (the planner knows unknown nodes), nor are
+    /// Deployments and StatefulSets, which are a matter of the workloads of that kind.
+    fn unlisted(&self) -> Vec<Kind> {
+        let all = [
+            (Kind::OnSale, self.sales.listed()),
+            (Kind::CapacityPool, self.pools.listed()),
+            (Kind::WorkloadPlacement, self.placements.listed()),
+            (Kind::Pod, self.pods.listed()),
+            (Kind::HorizontalPodAutoscaler, self.scalers.listed()),
+            (Kind::Namespace, self.namespaces.listed()),
+            (Kind::PodTemplate, self.overlays.listed()),
+        ];
+        all.into_iter().filter(|(_, listed)| !listed).map(|(kind, _)| kind).collect()
+    }
+}
+
+/// The world as it is known now. Reads the cloud and ScaledObjects where that is due; everything else comes from the watches.
+///
+/// # Errors
+/// While a watch that every plan depends on has not listed.
+pub async fn observe(world: &World, context: &Context, now: Timestamp) -> Result<Observed, Error> {
+    let kinds = world.unlisted();
+    if !kinds.is_empty() {
+        return Err(Error::NotListed { kinds });
+    }
+    let mut gaps = Gaps::default();
+    let subjects = snapshot::Subjects { workloads: snapshot::workload_ids(world), rented: rented_pools(world) };
+    let reads = scaled_objects(world, context, &subjects.workloads);
+    let (unread, ()) = tokio::join!(reads, world.instances.refresh(context, &subjects.rented));
+    for (workload, why) in unread {
+        gaps.workloads.insert(workload, why);
+    }
+    let snapshot = snapshot::assemble(world, context, &subjects, &mut gaps, now);
+    let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
+    let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
+    let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
+    world.instances.retain(&subjects.rented);
+    let read_again = subjects.rented.iter().map(|w| world.instances.due_in(w, context)).min();
+    Ok(Observed { snapshot, gaps, pool_generations: generations.unwrap_or_default(), cloud_errors, read_again })
+}
+
+/// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.
+fn rented_pools(world: &World) -> Vec<Wanted> {
+    let active = |o: &OnSale| o.status.as_ref().and_then(|s| s.phase).is_some_and(Phase::is_active);
+    let any_active = world.sales.read(|all| all.values().any(|e| e.record.object.as_ref().is_some_and(active))).unwrap_or_default();
+    let wanted = |pool: &CapacityPool| {
+        let ec2 = pool.spec.nodes.ec2.as_ref()?;
+        let status = pool.status.clone().unwrap_or_default();
+        let moving = !status.launches.is_empty() || status.nodes.launching + status.nodes.draining > 0;
+        let matters = moving || any_active || is_protected(&pool.metadata) || status.nodes.planned > 0;
+        matters.then(|| Wanted { owner: owner(pool, &ec2.region), expecting: moving })
+    };
+    world.pools.read(|all| all.values().filter_map(|e| e.record.object.as_ref().and_then(wanted)).collect()).unwrap_or_default()
+}
+
+/// Whose a pool's instances are.
+#[must_use]
+pub fn owner(pool: &CapacityPool, region: &str) -> Owner {
+    Owner {
+        pool_uid: pool.metadata.uid.clone().unwrap_or_default(),
+        pool_name: pool.metadata.name.clone().unwrap_or_default(),
+        region: region.to_owned(),
+    }
+}
+
+fn is_protected(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> bool {
+    meta.finalizers.iter().flatten().any(|f| f == names::FINALIZER)
+}
+
+/// Reads the ScaledObjects that own the HPAs of these workloads; returns those that are not known, and why.
+async fn scaled_objects(world: &World, context: &Context, workloads: &[WorkloadId]) -> Vec<(WorkloadId, String)> {
+    let owned = world.scalers.read(|all| {
+        let owner = |w: &WorkloadId| scaler::of(all, &w.namespace, w.kind, &w.name).and_then(|(_, hpa)| hpa.scaled_object.clone());
+        workloads.iter().filter_map(|w| Some((w.clone(), owner(w)?))).collect::<Vec<_>>()
+    });
+    let reads = owned.unwrap_or_default().into_iter().map(|(workload, name)| async move {
+        let result = world.scaled_objects.refresh(context, &workload.namespace, &name).await;
+        let known = world.scaled_objects.get(&workload.namespace, &name).is_some();
+        result.err().filter(|_| !known).map(|error| (workload, error.to_string()))
+    });
+    futures::future::join_all(reads).await.into_iter().flatten().collect()
+}

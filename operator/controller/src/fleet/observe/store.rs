@@ -1,0 +1,183 @@
+//! One store per kind: slim records, updated by each event, never listed by a pass. Not kube's: those lose deletes and can stall.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use kube::{Resource, runtime::watcher::Event};
+use serde::de::DeserializeOwned;
+
+use crate::metrics::Kind;
+
+/// What is kept of an object.
+pub trait Record: Sized + Send + 'static {
+    /// The object as the API has it.
+    type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
+    /// What it is, for metrics and logs.
+    const KIND: Kind;
+    /// Makes the record; the previous one is there for what cannot be read any more.
+    fn fold(previous: Option<&Self>, object: Self::Object) -> Self;
+    /// Whether the change is worth a pass.
+    fn matters(&self, previous: &Self) -> bool;
+}
+
+/// Namespace (empty for cluster-scoped kinds) and name.
+pub type Key = (String, String);
+
+/// A record with the version of the object that it was made from.
+#[derive(Clone, Debug)]
+pub struct Entry<R> {
+    /// UID of the object.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub version: String,
+    /// The record.
+    pub record: R,
+}
+
+/// All records of one kind.
+pub struct Store<R>(Mutex<Inner<R>>);
+
+struct Inner<R> {
+    /// `None` until the watch has listed once.
+    items: Option<BTreeMap<Key, Entry<R>>>,
+    incoming: BTreeMap<Key, Entry<R>>,
+}
+
+impl<R> Default for Store<R> {
+    fn default() -> Self {
+        Self(Mutex::new(Inner { items: None, incoming: BTreeMap::new() }))
+    }
+}
+
+fn key(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Key {
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// Whether `event` is an older state of the same object than `kept`: an event that was on its way while we wrote. Versions that are not
+/// numbers are never older.
+fn is_older(event: (&str, &str), kept: (&str, &str)) -> bool {
+    let number = |text: &str| text.parse::<u128>().ok();
+    event.0 == kept.0 && number(event.1).zip(number(kept.1)).is_some_and(|(e, k)| e < k)
+}
+
+impl<R: Record> Store<R> {
+    fn lock(&self) -> MutexGuard<'_, Inner<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folds one event of the watch. Returns whether it is worth a pass.
+    pub fn fold(&self, event: Event<R::Object>) -> bool {
+        let mut inner = self.lock();
+        match event {
+            Event::Init => {
+                inner.incoming.clear();
+                false
+            }
+            Event::InitApply(object) => {
+                let key = key(object.meta());
+                let entry = entry(inner.items.as_ref().and_then(|items| items.get(&key)), object);
+                inner.incoming.insert(key, entry);
+                false
+            }
+            Event::InitDone => {
+                inner.items = Some(std::mem::take(&mut inner.incoming));
+                true
+            }
+            Event::Apply(object) => apply(inner.items.get_or_insert_default(), object),
+            Event::Delete(object) => {
+                let (key, uid) = (key(object.meta()), object.meta().uid.as_deref().unwrap_or_default());
+                let items = inner.items.get_or_insert_default();
+                if items.get(&key).is_some_and(|e| e.uid == uid) { items.remove(&key).is_some() } else { false }
+            }
+        }
+    }
+
+    /// Takes the answer to our own write, so that the next pass sees it. Does nothing before the first list.
+    pub fn written(&self, object: R::Object) {
+        if let Some(items) = self.lock().items.as_mut() {
+            apply(items, object);
+        }
+    }
+
+    /// Whether the watch has listed once.
+    pub fn listed(&self) -> bool {
+        self.lock().items.is_some()
+    }
+
+    /// Reads the records; `None` until the watch has listed once: unknown, not empty.
+    pub fn read<T>(&self, read: impl FnOnce(&BTreeMap<Key, Entry<R>>) -> T) -> Option<T> {
+        self.lock().items.as_ref().map(read)
+    }
+
+    /// Reads one record.
+    pub fn get<T>(&self, namespace: &str, name: &str, read: impl FnOnce(&Entry<R>) -> T) -> Option<T> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.lock().items.as_ref()?.get(&key).map(read)
+    }
+}
+
+fn entry<R: Record>(previous: Option<&Entry<R>>, object: R::Object) -> Entry<R> {
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let version = object.meta().resource_version.clone().unwrap_or_default();
+    let previous = previous.filter(|p| p.uid == uid).map(|p| &p.record);
+    Entry { uid, version, record: R::fold(previous, object) }
+}
+
+fn apply<R: Record>(items: &mut BTreeMap<Key, Entry<R>>, object: R::Object) -> bool {
+    let key = key(object.meta());
+    let previous = items.get(&key);
+    let meta = object.meta();
+    let (uid, version) = (meta.uid.as_deref().unwrap_or_default(), meta.resource_version.as_deref().unwrap_or_default());
+    if previous.is_some_and(|p| is_older((uid, version), (&p.uid, &p.version))) {
+        return false;
+    }
+    let new = entry(previous, object);
+    let matters = previous.is_none_or(|p| p.uid != new.uid || new.record.matters(&p.record));
+    items.insert(key, new);
+    matters
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::observe::namespace::NamespaceRecord;
+
+    fn namespace(version: &str, team: &str) -> Namespace {
+        serde_json::from_value(json!({"metadata": {"name": "shop", "uid": "u", "resourceVersion": version, "labels": {"team": team}}}))
+            .unwrap()
+    }
+
+    fn team(store: &Store<NamespaceRecord>) -> Option<String> {
+        store.get("", "shop", |e| e.record.labels["team"].clone())
+    }
+
+    #[test]
+    fn is_unknown_until_listed_and_keeps_the_old_list_while_listing_again() {
+        let store = Store::<NamespaceRecord>::default();
+        assert!(!store.fold(Event::Init));
+        assert!(!store.fold(Event::InitApply(namespace("5", "a"))));
+        assert!(!store.listed());
+        assert!(store.fold(Event::InitDone));
+        store.fold(Event::Init);
+        assert_eq!(team(&store).as_deref(), Some("a"));
+        store.fold(Event::InitDone);
+        assert_eq!(team(&store), None);
+    }
+
+    #[test]
+    fn an_event_that_was_on_its_way_does_not_undo_our_own_write() {
+        let store = Store::<NamespaceRecord>::default();
+        store.fold(Event::InitDone);
+        store.written(namespace("9", "ours"));
+        assert!(!store.fold(Event::Apply(namespace("7", "older"))));
+        assert_eq!(team(&store).as_deref(), Some("ours"));
+        assert!(!store.fold(Event::Apply(namespace("10", "ours"))));
+        assert!(store.fold(Event::Apply(namespace("11", "newer"))));
+    }
+}
