@@ -64,8 +64,6 @@ pub enum Reason {
     RequestsMissing,
     /// The HPA's `maxReplicas`, or the ScaledObject's `maxReplicaCount`, is below the peak.
     MaxReplicasTooLow,
-    /// Another sale in the same window names this workload in a way that cannot be combined.
-    ConflictingSales,
     /// A field has a value that cannot be combined with another.
     InvalidSpec,
     // What stands in the way of a replica or node.
@@ -99,6 +97,8 @@ pub enum Reason {
     NeverJoined,
     /// Nodes lack the pool's label or taint, and were repaired.
     NodeRepaired,
+    /// `terminationGracePeriodSeconds` is shorter than `sessionLength`: the way back would cut sessions. Only reported.
+    GraceTooShort,
     /// No pod fits into any node of the pools.
     PodTooLarge,
     /// The pool's pods stay unbound although there should be room.

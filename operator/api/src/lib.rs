@@ -6,11 +6,11 @@
 //! - [`time`]: from `opensAt` and `timeZone` to an instant
 //! - [`selector`]: label selectors, evaluated
 //! - [`names`]: labels, annotations, taints and field managers
-//! - [`crds`]: the manifests in `crds/` and in the CRD chart
+//! - [`generated`]: every file that is derived from these types
 
 pub mod conditions;
-pub mod crds;
 pub mod duration;
+pub mod generated;
 pub mod money;
 pub mod names;
 pub mod onsale;

@@ -62,6 +62,9 @@ pub struct WorkloadPlacementSpec {
     /// Number of the overlay in force; pods carry it as a stamp.
     #[serde(default)]
     pub revision: i64,
+    /// Floor that the first, small batch under this revision may reach; the rest follows once a pod carries its stamp.
+    #[serde(default)]
+    pub trial: i32,
 }
 
 /// The field that holds a workload's floor.

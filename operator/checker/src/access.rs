@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use onsale_api::{onsale::SaleWorkload, pool::NamespacesFrom, selector};
 use onsale_planner::{
     Snapshot,
-    plan::WorkloadPlan,
+    plan::{Stage, WorkloadPlan},
     snapshot::{Pool, Sale},
 };
 
@@ -48,11 +48,13 @@ pub fn sites(seen: &Snapshot, counts: impl Fn(&Pool) -> bool) -> BTreeSet<&str> 
     seen.pools.iter().filter(|p| counts(p)).flat_map(|p| p.spec.latency.iter().map(|l| l.site.as_str())).collect()
 }
 
-/// Every latency that the design allows for the workload in the pool: by any sale that names it, and, without dependencies, counting the
+/// Every latency that the design allows for the workload in the pool: by a sale that holds it, for an idle one by any that names it, and, without dependencies, counting the
 /// sites of all pools or of those that the sale may use (the design does not say which).
 pub fn latencies(view: &View<'_>, work: &WorkloadPlan, pool: &Pool) -> BTreeSet<i64> {
     let mut all = BTreeSet::new();
-    for (sale, wish) in view.deciders(work) {
+    let held = matches!(work.stage, Stage::Preparing | Stage::Holding);
+    let naming = || view.sales().filter_map(|(sale, _)| Some((sale, crate::view::named(sale, work)?))).collect();
+    for (sale, wish) in if held { view.deciders(work) } else { naming() } {
         all.extend(latency(pool, wish, &sites(view.seen, |_| true)));
         all.extend(latency(pool, wish, &sites(view.seen, |p| open(view.seen, p, sale))));
     }

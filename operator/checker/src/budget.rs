@@ -3,21 +3,24 @@
 use std::collections::BTreeSet;
 
 use onsale_api::{Money, Phase};
-use onsale_planner::{plan::PoolPlan, snapshot::Pool};
+use onsale_planner::{
+    plan::{Fill, PoolPlan},
+    snapshot::{Pool, Sale},
+};
 
 use crate::{
     Rule, Violation, access,
     pools::{grows, stock},
-    view::{SaleView, View, declared},
+    view::{SaleView, View, declared, named},
 };
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     let holding: Vec<SaleView<'_>> = view.holding().collect();
     if let [(sale, _)] = holding[..] {
         let returning = view.sales().any(|(_, plan)| plan.phase == Phase::Returning);
-        let pools: Vec<_> = view.pools().filter(|(pool, _)| access::open(view.seen, pool, sale)).collect();
-        if !returning && pools.iter().any(|(pool, plan)| grows(pool, plan)) {
-            one(&holding[0], &pools, found);
+        let opens = view.pools().any(|(_, plan)| plan.fills.iter().any(|fill| used(view, sale, fill) && view.node(&fill.node).is_none()));
+        if !returning && opens {
+            one(view, &holding[0], found);
         }
     }
     all(view, &holding, found);
@@ -31,14 +34,24 @@ pub fn hourly(pool: &Pool, plan: &PoolPlan) -> Money {
     declared(pool).iter().map(|t| t.hourly_cost.times(i64::from(plan.wanted.get(&t.name).copied().unwrap_or_default()))).sum()
 }
 
-/// A single sale: every new node is charged to it, and so is what its pools have already.
-fn one((sale, _): &SaleView<'_>, pools: &[(&Pool, &PoolPlan)], found: &mut Vec<Violation>) {
+/// A rented node that shall hold replicas of a workload that the sale names.
+fn used(view: &View<'_>, sale: &Sale, fill: &Fill) -> bool {
+    let names = |index: &usize| view.plan.workloads.get(*index).is_some_and(|work| named(sale, work).is_some());
+    fill.instance_type.is_some() && fill.replicas.iter().any(|(index, n)| *n > 0 && names(index))
+}
+
+/// A single sale that opens nodes: every rented node that shall hold something is charged to it. What only exists is not its fault.
+fn one(view: &View<'_>, (sale, _): &SaleView<'_>, found: &mut Vec<Violation>) {
     let Some(budget) = &sale.spec.budget else { return };
-    let nodes: i32 = pools.iter().flat_map(|(_, plan)| plan.wanted.values()).sum();
+    let fills: Vec<(&Pool, &Fill)> =
+        view.pools().flat_map(|(pool, plan)| plan.fills.iter().map(move |f| (pool, f))).filter(|(_, f)| used(view, sale, f)).collect();
+    let nodes = i32::try_from(fills.len()).unwrap_or(i32::MAX);
     if let Some(max) = budget.max_nodes.filter(|max| nodes > *max) {
         found.push(Violation::new(Rule::BudgetNodes, &sale.id, format!("new nodes up to {nodes}, budget.maxNodes is {max}")));
     }
-    let cost: Money = pools.iter().map(|(pool, plan)| hourly(pool, plan)).sum();
+    let price =
+        |(pool, fill): &(&Pool, &Fill)| declared(pool).iter().find(|t| Some(&t.name) == fill.instance_type.as_ref()).map(|t| t.hourly_cost);
+    let cost: Money = fills.iter().filter_map(price).sum();
     if let Some(max) = budget.max_hourly_cost.filter(|max| cost > *max) {
         found.push(Violation::new(Rule::BudgetCost, &sale.id, format!("new nodes up to {cost} an hour, budget.maxHourlyCost is {max}")));
     }
@@ -49,7 +62,11 @@ fn all(view: &View<'_>, holding: &[SaleView<'_>], found: &mut Vec<Violation>) {
     let new: i32 = view.pools().map(|(pool, plan)| (plan.wanted.values().sum::<i32>() - stock(pool)).max(0)).sum();
     let budgets: Option<i32> = holding.iter().map(|(sale, _)| sale.spec.budget.as_ref().and_then(|b| b.max_nodes)).sum();
     if let Some(max) = budgets.filter(|max| new > *max && !holding.is_empty()) {
-        found.push(Violation::new(Rule::BudgetNodes, "all sales", format!("{new} new nodes, the budgets of all sales together allow {max}")));
+        found.push(Violation::new(
+            Rule::BudgetNodes,
+            "all sales",
+            format!("{new} new nodes, the budgets of all sales together allow {max}"),
+        ));
     }
 }
 
@@ -85,7 +102,14 @@ mod tests {
 
     #[test]
     fn what_exists_beyond_a_lowered_budget_may_stay() {
-        night().instances(2).seen(|s| s.sales[0].spec.budget = nodes(1)).passes();
+        let joined = night().instances(2).joined("i-0", "far-0").joined("i-1", "far-1").plan(|p| {
+            p.pools[1].fills.iter_mut().zip(["far-0", "far-1"]).for_each(|(fill, name)| {
+                fill.node = name.into();
+                (fill.room.cpu, fill.room.memory, fill.room.pods) = (12_000, 12 << 30, 106);
+                fill.replicas.insert(0, 8);
+            });
+        });
+        joined.seen(|s| s.sales[0].spec.budget = nodes(1)).passes();
     }
 
     #[test]

@@ -71,14 +71,24 @@ fn rise(view: &View<'_>, index: usize, workload: &Workload, work: &WorkloadPlan,
     if work.floor > work.peak.max(current).max(work.baseline) {
         found.push(Violation::new(Rule::FloorAbovePeak, &work.id, format!("floor {}, peak {}, now {current}", work.floor, work.peak)));
     }
-    let places = work.by_pool.values().sum::<i32>() + view.in_pool(index, "");
+    let places = placed(view, index, work);
     if work.floor > current.max(work.baseline) && work.floor > places {
-        found.push(Violation::new(Rule::FloorPlaced, &work.id, format!("floor {} rises from {current}, {places} replicas have a place", work.floor)));
+        found.push(Violation::new(
+            Rule::FloorPlaced,
+            &work.id,
+            format!("floor {} rises from {current}, {places} replicas have a place", work.floor),
+        ));
     }
 }
 
+/// Replicas that have a place, those that run in no pool included.
+pub fn placed(view: &View<'_>, index: usize, work: &WorkloadPlan) -> i32 {
+    let elsewhere = if work.by_pool.contains_key("") { 0 } else { view.in_pool(index, "") };
+    work.by_pool.values().sum::<i32>() + elsewhere
+}
+
 fn complete(view: &View<'_>, index: usize, work: &WorkloadPlan, target: &TargetState, found: &mut Vec<Violation>) {
-    let counted = work.by_pool.values().sum::<i32>() + work.unplaced + view.in_pool(index, "");
+    let counted = placed(view, index, work) + work.unplaced;
     if !target.requests_missing && counted < work.peak {
         let message = format!("peak {}, only {counted} replicas are placed or counted as unplaced", work.peak);
         found.push(Violation::new(Rule::Complete, &work.id, message));
@@ -92,7 +102,11 @@ fn fall(workload: &Workload, work: &WorkloadPlan, target: &TargetState, found: &
         found.push(Violation::new(Rule::FloorAbovePeak, &work.id, format!("floor {} rises from {current} without a sale", work.floor)));
     }
     if work.stage == Stage::Idle && work.floor != work.baseline {
-        found.push(Violation::new(Rule::FloorAbovePeak, &work.id, format!("floor {} and baseline {} while idle", work.floor, work.baseline)));
+        found.push(Violation::new(
+            Rule::FloorAbovePeak,
+            &work.id,
+            format!("floor {} and baseline {} while idle", work.floor, work.baseline),
+        ));
     }
 }
 
@@ -131,14 +145,16 @@ mod tests {
     fn the_peak_is_what_the_sales_wish() {
         night().plan(|p| p.workloads[0].peak = 39).breaks(Rule::Peak);
         night().plan(|p| p.workloads[0].peak = 41).breaks(Rule::Peak);
-        night().seen(|s| s.workloads[0].target.as_mut().unwrap().max = Some(39)).plan(|p| p.workloads[0].peak = 39).plan(|p| p.workloads[0].floor = 39).passes();
+        night()
+            .seen(|s| s.workloads[0].target.as_mut().unwrap().max = Some(39))
+            .plan(|p| p.workloads[0].peak = 39)
+            .plan(|p| p.workloads[0].floor = 39)
+            .passes();
     }
 
     #[test]
     fn a_floor_rises_only_by_replicas_with_a_place() {
-        let without_place = |floor: i32| {
-            night().limit(1).unplaced(1).plan(move |p| p.workloads[0].floor = floor)
-        };
+        let without_place = |floor: i32| night().limit(1).unplaced(1).plan(move |p| p.workloads[0].floor = floor);
         without_place(39).passes();
         without_place(40).breaks(Rule::FloorPlaced);
     }

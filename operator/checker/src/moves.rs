@@ -11,6 +11,7 @@ use onsale_planner::{
 use crate::{
     Rule, Violation, access,
     budget::hourly,
+    floors,
     pools::stock,
     share,
     spread::{admitted, by_zone},
@@ -49,7 +50,9 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
                 found.push(Violation::new(Rule::NearerPlace, &work.id, message));
             }
         }
-        if let Some((pool, place)) = (work.unplaced > 0).then(|| better(view, &case, |_| true, None)).flatten() {
+        // What an HPA's maximum cuts off finds no place anywhere.
+        let capped = target.max.is_some_and(|max| floors::placed(view, index, work) >= max);
+        if let Some((pool, place)) = (work.unplaced > 0 && !capped).then(|| better(view, &case, |_| true, None)).flatten() {
             let message = format!("{} replicas find no place, and pool {pool} has one: {place}", work.unplaced);
             found.push(Violation::new(Rule::FreePlace, &work.id, message));
         }
@@ -95,7 +98,7 @@ fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
 /// The move keeps the pods' own zone spread, counting every zone that any pool of the workload is in.
 fn spread_left(view: &View<'_>, case: &Case<'_>, pool: &Pool, from: Option<&str>) -> bool {
     let Some(skew) = case.target.zone_skew else { return true };
-    let mut zones = by_zone(view, case.work, &case.target.node_terms);
+    let mut zones = by_zone(view, case.index, case.work, &case.target.node_terms);
     for distance in &case.work.distances {
         if let Some((other, _)) = view.pool(&distance.pool) {
             zones.entry(other.spec.zone.as_str()).or_default();

@@ -151,7 +151,8 @@ fn revision(workload: &Workload, work: &WorkloadPlan, found: &mut Vec<Violation>
     let Some(record) = workload.placement.as_ref().map(|p| &p.spec) else { return };
     let changed = work.overlay.is_some() && record.permitted != work.permitted;
     if work.revision < record.revision || (changed && work.revision == record.revision) {
-        let message = format!("revision {} after {}, permitted {:?} after {:?}", work.revision, record.revision, work.permitted, record.permitted);
+        let message =
+            format!("revision {} after {}, permitted {:?} after {:?}", work.revision, record.revision, work.permitted, record.permitted);
         found.push(Violation::new(Rule::Revision, &work.id, message));
     }
 }

@@ -13,7 +13,7 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     for (sale, plan) in view.sales() {
         match &plan.times {
             Some(times) => {
-                instants(sale, times, found);
+                instants(sale, times, plan.phase == Phase::Scheduled, found);
                 if let Some(why) = contradiction(sale, plan, times, view.now) {
                     found.push(Violation::new(Rule::Phases, &sale.id, format!("{:?} at {}: {why}; {times:?}", plan.phase, view.now)));
                 }
@@ -27,7 +27,8 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-fn instants(sale: &Sale, times: &Times, found: &mut Vec<Violation>) {
+/// The start of a sale that has started is when it did, wherever `opensAt` has moved since.
+fn instants(sale: &Sale, times: &Times, scheduled: bool, found: &mut Vec<Violation>) {
     let Ok(opens_at) = time::resolve(&sale.spec.opens_at, sale.spec.time_zone.as_deref()) else {
         found.push(Violation::new(Rule::Times, &sale.id, "instants, though opensAt names none"));
         return;
@@ -40,8 +41,12 @@ fn instants(sale: &Sale, times: &Times, found: &mut Vec<Violation>) {
     if !moved && !right {
         found.push(Violation::new(Rule::Times, &sale.id, format!("{times:?} do not follow from opensAt {opens_at}")));
     }
-    if times.starts_at > times.ready_by {
-        found.push(Violation::new(Rule::Times, &sale.id, format!("preparing starts at {}, after ready-by {}", times.starts_at, times.ready_by)));
+    if times.starts_at > times.ready_by && scheduled {
+        found.push(Violation::new(
+            Rule::Times,
+            &sale.id,
+            format!("preparing starts at {}, after ready-by {}", times.starts_at, times.ready_by),
+        ));
     }
 }
 
@@ -73,8 +78,10 @@ fn contradiction(sale: &Sale, plan: &SalePlan, times: &Times, now: Timestamp) ->
 
 fn entered(view: &View<'_>, sale: &Sale, plan: &SalePlan, found: &mut Vec<Violation>) {
     let e = &plan.entered;
-    let known: Vec<Timestamp> = [&e.preparing, &e.ready, &e.live, &e.returning, &e.finished].into_iter().flatten().map(|t| t.0).collect();
-    if !known.is_sorted() || known.last().is_some_and(|last| *last > view.now) {
+    let known: Vec<Timestamp> = [&e.preparing, &e.live, &e.returning, &e.finished].into_iter().flatten().map(|t| t.0).collect();
+    // Ready is when everything was first Ready: that may be after the opening.
+    let ready = e.ready.as_ref().is_some_and(|t| t.0 > view.now || known.first().is_none_or(|first| t.0 < *first));
+    if ready || !known.is_sorted() || known.last().is_some_and(|last| *last > view.now) {
         found.push(Violation::new(Rule::Phases, &sale.id, format!("phases were entered in no order, or will be: {e:?}")));
     }
     let missing = match plan.phase {
@@ -118,7 +125,14 @@ mod tests {
     #[test]
     fn instants_follow_from_the_spec() {
         night().plan(|p| p.sales[0].times.as_mut().unwrap().ready_by = "2026-12-05T16:51:00Z".parse().unwrap()).breaks(Rule::Times);
-        night().plan(|p| p.sales[0].times.as_mut().unwrap().starts_at = "2026-12-05T16:51:00Z".parse().unwrap()).breaks(Rule::Times);
+        let scheduled = |starts_at: &str| {
+            let starts_at = starts_at.parse().unwrap();
+            night().at("2026-12-05T15:00:00Z").plan(move |p| {
+                (p.sales[0].phase, p.sales[0].entered) = (Phase::Scheduled, Default::default());
+                p.sales[0].times.as_mut().unwrap().starts_at = starts_at;
+            })
+        };
+        scheduled("2026-12-05T16:51:00Z").breaks(Rule::Times);
         night().plan(|p| p.sales[0].times = None).breaks(Rule::Times);
     }
 }

@@ -6,11 +6,15 @@ use onsale_planner::{
     snapshot::{Pool, Workload},
 };
 
-use crate::{Rule, Violation, access, view::View};
+use crate::{
+    Rule, Violation, access,
+    view::{View, named},
+};
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     for (index, workload, work) in view.works() {
-        for (name, planned) in work.by_pool.iter().filter(|(name, planned)| view.fresh(index, name, **planned) > 0) {
+        nowhere(view, index, work, found);
+        for (name, planned) in work.by_pool.iter().filter(|(name, planned)| !name.is_empty() && view.fresh(index, name, **planned) > 0) {
             if work.stage != Stage::Restoring && !kept(workload, work, name) {
                 place(view, work, name, format!("{planned} replicas are planned in"), found);
             }
@@ -29,6 +33,14 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
+/// The empty name stands for what runs in no pool, or on nodes that are lost or closed: never for new replicas.
+fn nowhere(view: &View<'_>, index: usize, work: &WorkloadPlan, found: &mut Vec<Violation>) {
+    let (planned, there) = (work.by_pool.get("").copied().unwrap_or_default(), view.adrift(index));
+    if planned > there {
+        found.push(Violation::new(Rule::Permitted, &work.id, format!("{planned} replicas are planned in no pool, {there} run there")));
+    }
+}
+
 /// On the way back what was permitted stays so: nothing new comes anyway.
 fn kept(workload: &Workload, work: &WorkloadPlan, pool: &str) -> bool {
     matches!(work.stage, Stage::Returning | Stage::Restoring)
@@ -41,7 +53,9 @@ fn place(view: &View<'_>, work: &WorkloadPlan, name: &str, what: String, found: 
         found.push(Violation::new(Rule::Permitted, subject, format!("{what} pool {name}, which does not exist")));
         return;
     };
-    let sales: Vec<_> = view.deciders(work).into_iter().map(|(sale, _)| sale).collect();
+    // What a returning sale opened stays open until it is back, for the pods that still run there.
+    let active = view.sales().filter(|(sale, plan)| plan.phase.is_active() && named(sale, work).is_some());
+    let sales: Vec<_> = active.map(|(sale, _)| sale).chain(view.deciders(work).into_iter().map(|(sale, _)| sale)).collect();
     refusals(view, pool, &sales, &subject, &what, found);
     match access::planned_latency(work, name) {
         None => found.push(Violation::new(Rule::LatencyKnown, subject, format!("{what} pool {name}, which has no distance"))),
@@ -90,7 +104,7 @@ fn permitted(view: &View<'_>, index: usize, workload: &Workload, work: &Workload
         }
         Stage::Holding => {
             for (name, planned) in &work.by_pool {
-                if view.fresh(index, name, *planned) > 0 && !work.permitted.contains(name) {
+                if !name.is_empty() && view.fresh(index, name, *planned) > 0 && !work.permitted.contains(name) {
                     wrong(format!("{planned} replicas are planned in pool {name}, which is not permitted while the floor is held"));
                 }
             }
@@ -108,7 +122,8 @@ mod tests {
 
     #[test]
     fn only_admitted_namespaces_use_a_pool() {
-        let allowed = |team: &str| serde_json::from_value(json!({"from": "Selector", "selector": {"matchLabels": {"team": team}}})).unwrap();
+        let allowed =
+            |team: &str| serde_json::from_value(json!({"from": "Selector", "selector": {"matchLabels": {"team": team}}})).unwrap();
         night().seen(|s| s.pools[1].spec.allowed_namespaces = Some(allowed("tickets"))).passes();
         night().seen(|s| s.pools[1].spec.allowed_namespaces = Some(allowed("billing"))).breaks(Rule::NamespaceAllowed);
         night().seen(|s| s.pools[1].spec.allowed_namespaces = None).breaks(Rule::NamespaceAllowed);
@@ -116,8 +131,9 @@ mod tests {
 
     #[test]
     fn only_selected_pools_are_used() {
-        let selected =
-            |value: &str| serde_json::from_value(json!({"poolSelector": {"matchExpressions": [{"key": "fleet", "operator": "In", "values": [value]}]}}));
+        let selected = |value: &str| {
+            serde_json::from_value(json!({"poolSelector": {"matchExpressions": [{"key": "fleet", "operator": "In", "values": [value]}]}}))
+        };
         night().seen(|s| s.sales[0].spec.placement = selected("tickets").unwrap()).passes();
         night().seen(|s| s.sales[0].spec.placement = selected("billing").unwrap()).breaks(Rule::PoolSelected);
     }
@@ -132,6 +148,24 @@ mod tests {
     #[test]
     fn a_place_needs_a_distance() {
         night().plan(|p| drop(p.workloads[0].distances.pop())).breaks(Rule::LatencyKnown);
+    }
+
+    #[test]
+    fn no_new_replica_goes_nowhere() {
+        let lost = || {
+            night().seen(|s| s.nodes.as_mut().unwrap()[0].ready = false).plan(|p| {
+                p.workloads[0].by_pool = [("".to_owned(), 10), ("near".to_owned(), 12), ("far".to_owned(), 16)].into();
+                (p.workloads[0].unplaced, p.workloads[0].floor) = (2, 38);
+                p.pools[0].fills.remove(0);
+                p.workloads[0].problems.push(onsale_planner::plan::Waiting {
+                    reason: onsale_api::Reason::Unknown,
+                    message: "node near-1 is not Ready".into(),
+                    until: None,
+                });
+            })
+        };
+        lost().passes();
+        lost().plan(|p| *p.workloads[0].by_pool.get_mut("").unwrap() = 11).breaks(Rule::Permitted);
     }
 
     #[test]

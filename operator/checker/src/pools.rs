@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use onsale_planner::{plan::PoolPlan, snapshot::Pool};
+use onsale_planner::{
+    plan::{PoolPlan, Stage},
+    snapshot::Pool,
+};
 
 use crate::{
     Rule, Violation, access,
@@ -14,7 +17,20 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         limit(pool, plan, found);
         types(pool, plan, found);
         if grows(pool, plan) && !access::wanted_by_a_holder(view, pool) {
-            found.push(Violation::new(Rule::NamespaceAllowed, &pool.name, "new nodes are wanted, but no sale that holds may use the pool"));
+            found.push(Violation::new(Rule::NodesForHolders, &pool.name, "new nodes are wanted, but no sale that holds may use the pool"));
+        }
+        holders(view, plan, found);
+    }
+}
+
+/// Whoever holds pays: a new node for nobody who holds is rented for nothing, and pods without a stamp could not even go there.
+fn holders(view: &View<'_>, plan: &PoolPlan, found: &mut Vec<Violation>) {
+    for fill in plan.fills.iter().filter(|fill| fill.instance_type.is_some() && view.node(&fill.node).is_none()) {
+        let works = || fill.replicas.iter().filter(|(_, n)| **n > 0).filter_map(|(index, _)| view.plan.workloads.get(*index));
+        let held = works().any(|work| matches!(work.stage, Stage::Preparing | Stage::Holding));
+        if let Some(work) = works().next().filter(|_| !held) {
+            let message = format!("{} is filled with nothing but {:?}, which is {:?}", fill.node, work.id.name, work.stage);
+            found.push(Violation::new(Rule::NodesForHolders, &plan.name, message));
         }
     }
 }
@@ -39,7 +55,11 @@ fn limit(pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violation>) {
     for (what, n) in [("wants", wanted), ("fills", filled)] {
         let all = max.max(stock(pool));
         if n > all {
-            found.push(Violation::new(Rule::NodeLimit, &pool.name, format!("{what} {n} nodes, limits.maxNodes and what exists allow {all}")));
+            found.push(Violation::new(
+                Rule::NodeLimit,
+                &pool.name,
+                format!("{what} {n} nodes, limits.maxNodes and what exists allow {all}"),
+            ));
         }
     }
     if wanted > max && grows(pool, plan) {
@@ -60,6 +80,8 @@ fn types(pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violation>) {
 
 #[cfg(test)]
 mod tests {
+    use onsale_planner::plan::Stage;
+
     use crate::{Rule, testing::night};
 
     #[test]
@@ -73,6 +95,12 @@ mod tests {
         let lowered = || night().instances(3).seen(|s| s.pools[1].spec.limits.as_mut().unwrap().max_nodes = Some(1));
         lowered().plan(|p| *p.pools[1].wanted.get_mut("c6i.4xlarge").unwrap() = 3).passes();
         lowered().plan(|p| *p.pools[1].wanted.get_mut("c6i.4xlarge").unwrap() = 4).breaks(Rule::NodeLimit);
+    }
+
+    #[test]
+    fn new_nodes_are_for_workloads_that_are_held() {
+        night().recorded().over().passes();
+        night().plan(|p| p.workloads[0].stage = Stage::Returning).breaks(Rule::NodesForHolders);
     }
 
     #[test]

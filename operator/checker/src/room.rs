@@ -74,7 +74,11 @@ fn new(pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
         let older = pool.instances.iter().flatten().any(|i| i.instance_type == kind)
             || pool.status.launches.iter().any(|l| l.instance_type == kind);
         if !older {
-            found.push(Violation::new(Rule::Room, &pool.name, format!("{} is no node of the pool and of no type that it declares", fill.node)));
+            found.push(Violation::new(
+                Rule::Room,
+                &pool.name,
+                format!("{} is no node of the pool and of no type that it declares", fill.node),
+            ));
         }
         return;
     };

@@ -10,7 +10,7 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         for (_, wish) in view.deciders(work) {
             let Some(share) = wish.max_share_per_pool else { continue };
             let most = share.ceil_of(total);
-            for (pool, planned) in work.by_pool.iter().filter(|(_, planned)| **planned > most) {
+            for (pool, planned) in work.by_pool.iter().filter(|(pool, planned)| !pool.is_empty() && **planned > most) {
                 // What runs beyond it already is no fault of the plan.
                 if view.fresh(index, pool, *planned) > 0 {
                     let message = format!("{planned} of {total} replicas in pool {pool}, maxSharePerPool {share} allows {most}");

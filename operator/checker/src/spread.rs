@@ -53,14 +53,16 @@ fn terms(view: &View<'_>, index: usize, work: &WorkloadPlan, target: &TargetStat
     }
 }
 
-/// Replicas by zone, in every zone that counts as a domain: where replicas are planned, or where a permitted node takes pods.
-pub fn by_zone<'a>(view: &View<'a>, work: &'a WorkloadPlan, terms: &[Vec<Requirement>]) -> BTreeMap<&'a str, i32> {
+/// Replicas by zone, in every zone that counts as a domain: the scheduler counts only nodes that the pod's affinity admits
+/// (`nodeAffinityPolicy: Honor`), so a zone counts where new pods may go: new ones are planned, or a permitted pool holds or takes some.
+pub fn by_zone<'a>(view: &View<'a>, index: usize, work: &'a WorkloadPlan, terms: &[Vec<Requirement>]) -> BTreeMap<&'a str, i32> {
     let mut all: BTreeMap<&str, i32> = BTreeMap::new();
     let open: BTreeSet<&str> = work.permitted.iter().map(String::as_str).collect();
     for (pool, _) in view.pools() {
         let planned = work.by_pool.get(&pool.name).copied().unwrap_or_default();
+        let permitted = open.contains(pool.name.as_str()) || view.fresh(index, &pool.name, planned) > 0;
         let domain = |node: &Node| node.pool == pool.name && node.ready && !node.cordoned && admitted(terms, &node.labels);
-        if planned > 0 || (open.contains(pool.name.as_str()) && view.seen.known_nodes().any(domain)) {
+        if permitted && (planned > 0 || view.seen.known_nodes().any(domain)) {
             *all.entry(pool.spec.zone.as_str()).or_default() += planned;
         }
     }
@@ -69,7 +71,7 @@ pub fn by_zone<'a>(view: &View<'a>, work: &'a WorkloadPlan, terms: &[Vec<Require
 
 fn zones(view: &View<'_>, index: usize, work: &WorkloadPlan, skew: i32, found: &mut Vec<Violation>) {
     let terms = view.seen.workloads.get(index).and_then(|w| w.target.as_ref()).map_or(&[][..], |t| &t.node_terms);
-    let all = by_zone(view, work, terms);
+    let all = by_zone(view, index, work, terms);
     let least = all.values().min().copied().unwrap_or_default();
     for (zone, planned) in &all {
         let fresh: i32 = view
@@ -101,7 +103,9 @@ mod tests {
             .seen(|s| s.workloads[0].target.as_mut().unwrap().node_terms = term("disk", "ssd"))
             .seen(|s| s.nodes.iter_mut().flatten().for_each(|n| drop(n.labels.insert("disk".into(), "ssd".into()))))
             .passes();
-        night().seen(|s| s.workloads[0].target.as_mut().unwrap().node_terms = term("topology.kubernetes.io/zone", "phx")).breaks(Rule::OwnTerms);
+        night()
+            .seen(|s| s.workloads[0].target.as_mut().unwrap().node_terms = term("topology.kubernetes.io/zone", "phx"))
+            .breaks(Rule::OwnTerms);
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use onsale_planner::{plan::PoolPlan, snapshot::Pool};
 
-use crate::{
-    Rule, Violation, access,
-    view::View,
-};
+use crate::{Rule, Violation, access, view::View};
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     for (pool, plan) in view.pools() {
         let held = access::wanted_by_a_holder(view, pool);
         if held && !plan.surplus.is_empty() {
-            found.push(Violation::new(Rule::Surplus, &pool.name, format!("a sale that holds may use the pool, surplus {:?}", plan.surplus)));
+            found.push(Violation::new(
+                Rule::Surplus,
+                &pool.name,
+                format!("a sale that holds may use the pool, surplus {:?}", plan.surplus),
+            ));
         }
         if held && plan.released {
             found.push(Violation::new(Rule::Surplus, &pool.name, "released, and a sale that holds may use it"));
@@ -60,7 +61,10 @@ fn theirs(view: &View<'_>, pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violati
 mod tests {
     use onsale_planner::plan::Surplus;
 
-    use crate::{Rule, testing::{Night, night}};
+    use crate::{
+        Rule,
+        testing::{Night, night},
+    };
 
     fn surplus(night: Night) -> Night {
         night.instances(1).plan(|p| p.pools[1].surplus.push(Surplus { node: String::new(), instance: "i-0".into(), drain: false }))

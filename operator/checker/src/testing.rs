@@ -121,6 +121,8 @@ impl Night {
             p.sales[0].entered.returning = time("2026-12-05T18:00:00Z");
             p.workloads[0].stage = Stage::Returning;
             p.pools[1].wanted.clear();
+            p.pools[1].fills.clear();
+            p.workloads[0].by_pool.remove("far");
         })
     }
     /// The sale was called off and is back.
@@ -360,6 +362,7 @@ fn workload_plan() -> WorkloadPlan {
         permitted: record.permitted,
         overlay: Some(overlay),
         revision: 1,
+        trial: 40,
         ready: 10,
         bound: [("near".to_owned(), 10)].into(),
         ready_by_pool: [("near".to_owned(), 10)].into(),
@@ -379,7 +382,11 @@ fn pool_plans() -> Vec<PoolPlan> {
     let near = Resources { pods: 106, ..cores(12) };
     let far = Resources { cpu: 15_890, memory: 28 << 30, pods: 110, extended: Default::default() };
     vec![
-        PoolPlan { name: "near".into(), fills: vec![fill("near-1", false, near.clone(), 12), fill("near-2", false, near, 12)], ..Default::default() },
+        PoolPlan {
+            name: "near".into(),
+            fills: vec![fill("near-1", false, near.clone(), 12), fill("near-2", false, near, 12)],
+            ..Default::default()
+        },
         PoolPlan {
             name: "far".into(),
             wanted: [("c6i.4xlarge".to_owned(), 2)].into(),

@@ -107,6 +107,11 @@ impl<'a> View<'a> {
     pub fn in_pool(&self, workload: usize, pool: &str) -> i32 {
         self.in_pool.get(&(workload, pool)).copied().unwrap_or_default()
     }
+    /// Pods of a workload that run where the plan fills no node: in no pool, or on nodes that are lost, closed or unknown.
+    pub fn adrift(&self, workload: usize) -> i32 {
+        let filled: BTreeSet<&str> = self.plan.pools.iter().flat_map(|p| &p.fills).map(|f| f.node.as_str()).collect();
+        self.on_node.iter().filter(|((index, name), _)| *index == workload && !filled.contains(name)).map(|(_, n)| n).sum()
+    }
     /// Replicas that the plan puts into a pool beyond those that are there.
     pub fn fresh(&self, workload: usize, pool: &str, planned: i32) -> i32 {
         (planned - self.in_pool(workload, pool)).max(0)

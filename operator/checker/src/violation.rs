@@ -11,6 +11,8 @@ pub enum Rule {
     NodeLimit,
     /// New nodes are of a type that the pool declares; pools of existing nodes want none.
     InstanceType,
+    /// New nodes hold replicas of workloads that a holding sale names, not of idle or returning ones.
+    NodesForHolders,
     /// Only sales of namespaces that `allowedNamespaces` admits use a pool.
     NamespaceAllowed,
     /// Only pools that the sale's `poolSelector` matches are used.

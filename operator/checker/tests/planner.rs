@@ -29,7 +29,7 @@ where
 {
     let outcome = runner().run(strategy, |world| holds(world).map_err(TestCaseError::fail));
     if let Err(TestError::Fail(why, world)) = outcome {
-        panic!("{why}\nin the smallest such world:\n{world:#?}");
+        panic!("{why}\nin the smallest such world:\n{world:?}");
     }
 }
 
@@ -55,7 +55,54 @@ fn judged(seen: &Snapshot, now: Timestamp) -> Result<(Plan, Vec<Chain>), String>
         return Ok((made, steps));
     }
     let list: String = found.iter().map(|v| format!("  {v}\n")).collect();
-    Err(format!("at {now}:\n{list}steps: {steps:#?}\nplan: {made:#?}"))
+    Err(format!("at {now}:\n{list}{}", words(seen, &made, &steps)))
+}
+
+/// The plan in one line per sale, workload, pool and chain.
+fn words(seen: &Snapshot, plan: &Plan, chains: &[Chain]) -> String {
+    let mut text = String::new();
+    for p in &plan.sales {
+        let phase = seen.sale(&p.id).and_then(|s| s.status.phase);
+        text += &format!(
+            "sale {} {phase:?} -> {:?}, unplaced {}, times {:?}\n",
+            p.id,
+            p.phase,
+            p.unplaced,
+            p.times.map(|t| (t.starts_at, t.opens_at, t.ends_at))
+        );
+    }
+    for (w, p) in seen.workloads.iter().zip(&plan.workloads) {
+        let target = w.target.as_ref().map(|t| (t.value, t.replicas, t.max));
+        let record = w.placement.as_ref().map(|p| (p.spec.baseline, p.spec.intended, p.spec.released, &p.spec.permitted));
+        let distances: Vec<_> = p.distances.iter().map(|d| format!("{} {} {}", d.pool, d.latency, d.rank)).collect();
+        let unbound = w.pods.iter().filter(|p| p.node.is_none()).count();
+        text += &format!(
+            "work {} value/replicas/max {target:?} record {record:?} {:?}: baseline {} floor {} peak {} unplaced {} by_pool {:?} bound {:?} unbound {unbound} permitted {:?} released {} distances {distances:?} problems {:?}\n",
+            p.id,
+            p.stage,
+            p.baseline,
+            p.floor,
+            p.peak,
+            p.unplaced,
+            p.by_pool,
+            p.bound,
+            p.permitted,
+            p.released,
+            p.problems.iter().map(|p| p.reason).collect::<Vec<_>>(),
+        );
+    }
+    for (s, p) in seen.pools.iter().zip(&plan.pools) {
+        let instances = s.instances.as_ref().map(Vec::len);
+        let fills: Vec<_> = p.fills.iter().map(|f| format!("{} {} mCPU {:?}", f.node, f.room.cpu, f.replicas)).collect();
+        text += &format!(
+            "pool {} instances {instances:?} wanted {:?} surplus {:?} never joined {:?} idle {} released {} fills {fills:?}\n",
+            p.name, p.wanted, p.surplus, p.never_joined, p.idle, p.released
+        );
+    }
+    for node in seen.known_nodes().filter(|n| !n.ready || n.cordoned) {
+        text += &format!("node {} ready {} cordoned {} draining {}\n", node.name, node.ready, node.cordoned, node.draining);
+    }
+    text + &chains.iter().map(|c| format!("chain {c:?}\n")).collect::<String>()
 }
 
 #[test]

@@ -23,8 +23,10 @@ pub struct Config {
     pub coalesce: Duration,
     /// After a pass that wrote something the next one follows within this time, events or not. Default 250 ms.
     pub settle: Duration,
-    /// Every call to the Kubernetes API or the cloud ends after this time. Default 10 s.
+    /// Every call to the Kubernetes API ends after this time. Default 10 s.
     pub call_timeout: Duration,
+    /// Every call to the cloud ends after this time. Default 25 s: above the time that the cloud's client allows its own tries.
+    pub cloud_timeout: Duration,
     /// One pass acts no longer than this; what remains is due again in the next. Default 10 s: statuses and new decisions must not wait for a long drain.
     pub act_budget: Duration,
     /// Chains of steps, and status writes, that run at once. Default 16: beyond it API priority and fairness queues them anyway.
@@ -33,8 +35,12 @@ pub struct Config {
     pub list_active: Duration,
     /// The same while nothing is. Default 60 s.
     pub list_idle: Duration,
+    /// A list that failed is tried again at most this much later. Default 10 s.
+    pub list_retry: Duration,
     /// A ledger entry's instances that the cloud does not list yet are believed for this long. Default 5 min: EC2's stated consistency is minutes at worst.
     pub ledger_grace: Duration,
+    /// Instances without an owner are looked for this often. Default 5 min: they cost money, and are very rare.
+    pub sweep: Duration,
     /// A ScaledObject that was read is believed for this long; its HPA's watch covers the rest. Default 5 s.
     pub scaled_object_ttl: Duration,
     /// Length of one watch call: a dead connection is noticed within it and 5 s. Default 50 s.
@@ -56,11 +62,14 @@ impl Config {
             coalesce: Duration::from_millis(75),
             settle: Duration::from_millis(250),
             call_timeout: Duration::from_secs(10),
+            cloud_timeout: Duration::from_secs(25),
             act_budget: Duration::from_secs(10),
             concurrency: 16,
             list_active: Duration::from_secs(2),
             list_idle: Duration::from_secs(60),
+            list_retry: Duration::from_secs(10),
             ledger_grace: Duration::from_secs(300),
+            sweep: Duration::from_secs(300),
             scaled_object_ttl: Duration::from_secs(5),
             watch_timeout: Duration::from_secs(50),
             telemetry: Telemetry::default(),

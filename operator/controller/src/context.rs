@@ -125,9 +125,9 @@ impl Context {
     /// # Errors
     /// [`CloudError`]; `Unavailable` when the limit passes.
     pub async fn cloud_call<T>(&self, verb: &str, call: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
-        let answer = match tokio::time::timeout(self.config.call_timeout, call).await {
+        let answer = match tokio::time::timeout(self.config.cloud_timeout, call).await {
             Ok(answer) => answer,
-            Err(_) => Err(CloudError::Unavailable { message: format!("no answer to {verb} within {:?}", self.config.call_timeout) }),
+            Err(_) => Err(CloudError::Unavailable { message: format!("no answer to {verb} within {:?}", self.config.cloud_timeout) }),
         };
         if let Err(error) = &answer {
             self.metrics().cloud_error(error.reason());

@@ -171,6 +171,14 @@ fn bounds(all: &mut Demand, workload: &Workload, target: &TargetState) {
         let message = format!("{} sets no CPU or memory requests for some container: nothing can be planned for it", workload.id);
         all.problems.push(Waiting { reason: Reason::RequestsMissing, message, until: None });
     }
+    if let Some(session) = all.first.as_ref().and_then(|(_, wish)| wish.session_length).filter(|s| s.get() > target.grace) {
+        let message = format!(
+            "{} gives pods {} s to end and a session lasts {session}: raise terminationGracePeriodSeconds",
+            workload.id,
+            target.grace.as_secs()
+        );
+        all.problems.push(Waiting { reason: Reason::GraceTooShort, message, until: None });
+    }
     let scaled_by_others = target.field.kind != FloorKind::Replicas;
     let raised = workload.placement.as_ref().is_some_and(|p| target.value > p.spec.intended && target.value != p.spec.before);
     let demand = if scaled_by_others || (raised && all.holding) { target.replicas } else { 0 };

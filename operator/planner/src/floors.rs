@@ -49,6 +49,7 @@ pub fn plan(seen: &Snapshot, index: usize, demand: &Demand, packing: &Packing, n
         permitted: Vec::new(),
         overlay: None,
         revision: workload.placement.as_ref().map_or(0, |p| p.spec.revision),
+        trial: 0,
         ready: count(workload.pods.iter().filter(|p| p.ready && !p.terminating).count()),
         bound: pods_by_pool(seen, workload, |_| true),
         ready_by_pool: pods_by_pool(seen, workload, |p| p.ready),
@@ -58,7 +59,7 @@ pub fn plan(seen: &Snapshot, index: usize, demand: &Demand, packing: &Packing, n
     };
     stage(&mut plan, workload, demand, &packed);
     permit(&mut plan, seen, workload);
-    plan.floor = floor(&plan, workload, demand, &packed);
+    plan.floor = confirmed(floor(&plan, workload, demand, &packed), workload);
     plan.foreign = foreign(&plan, workload, now);
     plan.misplaced = misplaced(&plan, seen, workload, packing, index);
     plan
@@ -143,6 +144,8 @@ fn permit(plan: &mut WorkloadPlan, seen: &Snapshot, workload: &Workload) {
         Some(spec) => spec.revision + 1,
         None => 1,
     };
+    let now = workload.target.as_ref().map_or(0, |t| t.value.max(t.replicas));
+    plan.trial = recorded.filter(|spec| spec.revision == plan.revision).map_or(now + FIRST_BATCH, |spec| spec.trial);
     if plan.stage != Stage::Restoring || keeps_overlay(plan, seen, workload) {
         plan.overlay = overlay(plan, seen, workload);
     }
@@ -245,6 +248,21 @@ fn floor(plan: &WorkloadPlan, workload: &Workload, demand: &Demand, packed: &Pac
     }
 }
 
+/// The last write is not seen to have arrived: it may have been lost in a crash, or our view is old. Until it is, nothing else is written than the value that
+/// it was to write, or the one before it: the record covers both, and whichever is there stays ours.
+fn confirmed(due: i32, workload: &Workload) -> i32 {
+    match unconfirmed(workload) {
+        Some((before, _)) if due == before => before,
+        Some((_, intended)) => intended,
+        None => due,
+    }
+}
+
+fn unconfirmed(workload: &Workload) -> Option<(i32, i32)> {
+    let (target, spec) = (workload.target.as_ref()?, &workload.placement.as_ref()?.spec);
+    (target.value == spec.before && target.value != spec.intended).then_some((spec.before, spec.intended))
+}
+
 /// Nothing rises before the overlay is in force; the first pods under it come in a small batch.
 fn batched(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, due: i32) -> i32 {
     let now = target.value.max(plan.baseline);
@@ -258,13 +276,14 @@ fn batched(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, due: 
     if workload.pods.iter().any(|p| p.revision == Some(plan.revision)) {
         return due;
     }
-    due.min(now.max(target.replicas) + FIRST_BATCH)
+    due.min(plan.trial).max(now)
 }
 
 /// A value in the field that is neither what we wrote nor what was there before.
 fn foreign(plan: &WorkloadPlan, workload: &Workload, now: Timestamp) -> Option<Foreign> {
     let (target, Placement { spec, status }) = (workload.target.as_ref()?, workload.placement.as_ref()?);
-    if target.value == spec.before || target.value == spec.intended || !matches!(plan.stage, Stage::Preparing | Stage::Holding) {
+    let ours = target.manager.as_deref() == Some(names::MANAGER);
+    if ours || target.value == spec.before || target.value == spec.intended || !matches!(plan.stage, Stage::Preparing | Stage::Holding) {
         return None;
     }
     let raise = target.value > spec.intended;
@@ -326,6 +345,7 @@ pub fn record(plan: &WorkloadPlan, workload: &Workload) -> WorkloadPlacementSpec
     let recorded = workload.placement.as_ref().map(|p| (p.spec.before, p.spec.intended));
     let respected = foreign.is_some_and(|f| f.raise) && plan.floor <= value;
     let (before, intended) = match recorded {
+        Some(kept) if unconfirmed(workload).is_some() => kept,
         _ if plan.floor != value && !respected => (value, plan.floor),
         Some((before, _)) if respected => (before, plan.floor),
         // The write is seen to have arrived: from now on the value that was there before is as foreign as any other.
@@ -345,5 +365,6 @@ pub fn record(plan: &WorkloadPlan, workload: &Workload) -> WorkloadPlacementSpec
         released: plan.released,
         permitted: plan.permitted.clone(),
         revision: plan.revision,
+        trial: plan.trial,
     }
 }

@@ -175,3 +175,45 @@ fn a_missing_workload_stops_no_other_and_is_named() {
     assert_eq!(world.seen.workloads[1].pods.iter().filter(|p| p.ready).count(), 120);
     assert_eq!(world.phase("tour"), Phase::Preparing);
 }
+
+#[test]
+fn a_grace_period_shorter_than_a_session_is_reported_and_forbids_nothing() {
+    let mut world = shop();
+    world.seen.sales[0].spec.workloads[0].session_length = Some("10m".parse().unwrap());
+    let plan = world.run_until("2026-12-05T16:50:00Z");
+    assert_eq!(world.phase("tour"), Phase::Ready);
+    assert!(plan.sales[0].waiting_for.iter().any(|w| w.reason == Reason::GraceTooShort), "{:?}", plan.sales[0].waiting_for);
+}
+
+#[test]
+fn without_admission_policies_few_pods_rise_and_the_reason_is_named() {
+    let mut world = shop();
+    world.policies = false;
+    let plan = world.run_until("2026-12-05T16:50:00Z");
+    assert!(plan.sales[0].waiting_for.iter().any(|w| w.reason == Reason::PolicyIneffective), "{}", world.log.join("\n"));
+    assert!(world.seen.workloads.iter().all(|w| w.pods.len() <= 12), "pods that nobody can place were raised");
+}
+
+#[test]
+fn a_pool_that_is_closed_while_live_keeps_its_nodes_until_the_sale_is_over() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:10:00Z");
+    world.seen.pools[1].spec.allowed_namespaces = None;
+    world.run_until("2026-12-05T17:20:00Z");
+    assert_eq!(world.spread("seat-map"), "dc=8 lz=56 or-a=28 or-b=28");
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn the_way_back_rests_while_a_node_on_premises_is_not_ready() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:59:00Z");
+    world.seen.nodes.as_mut().unwrap()[0].ready = false;
+    let plan = world.run_until("2026-12-05T18:20:00Z");
+    assert_eq!(plan.sales[0].frozen.as_ref().unwrap().reason, Reason::ReturnFrozen);
+    assert_eq!(world.seen.workloads[1].target.as_ref().unwrap().value, 120, "{}", world.log.join("\n"));
+    world.seen.nodes.as_mut().unwrap()[0].ready = true;
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}

@@ -134,6 +134,8 @@ pub struct WorkloadPlan {
     pub overlay: Option<Overlay>,
     /// Its revision.
     pub revision: i64,
+    /// Floor that the first batch under this revision may reach.
+    pub trial: i32,
     /// Ready pods.
     pub ready: i32,
     /// Pods bound, by pool; pods on nodes of no pool under the empty name.

@@ -12,7 +12,7 @@ use crate::{
     lifecycle::Draft,
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
-    snapshot::{Pool, Sale, SaleId, Snapshot, WorkloadId},
+    snapshot::{Pool, Sale, SaleId, Snapshot, Workload, WorkloadId},
 };
 
 /// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
@@ -105,10 +105,13 @@ fn waiting(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> Vec<Waitin
         if work.unplaced > 0 {
             all.extend(work.problems.iter().map(|w| Waiting { message: format!("{}: {}", work.id.name, w.message), ..w.clone() }));
         } else {
-            let blocks = |w: &&Waiting| matches!(w.reason, Reason::MaxReplicasTooLow | Reason::RequestsMissing | Reason::NoPool);
+            let blocks = |w: &&Waiting| {
+                matches!(w.reason, Reason::MaxReplicasTooLow | Reason::RequestsMissing | Reason::NoPool | Reason::GraceTooShort)
+            };
             all.extend(work.problems.iter().filter(blocks).cloned());
         }
     }
+    all.extend(sale.workload_ids().filter_map(|id| unstamped(scope.seen.workload(&id)?, sale)));
     if sale.spec.on_shortfall == OnShortfall::Hold && ours.iter().any(|w| w.unplaced > 0) {
         let message =
             "onShortfall is Hold: what could be had is prepared, the rest waits for you to raise limits or budget, or to set Proceed"
@@ -117,6 +120,19 @@ fn waiting(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> Vec<Waitin
     }
     all.dedup();
     all
+}
+
+/// The overlay is in force, and the newest pod came without its stamp: the admission policies do nothing for it.
+fn unstamped(workload: &Workload, sale: &Sale) -> Option<Waiting> {
+    /// Pods that were made while the overlay was being written may lack it.
+    const WRITING: SignedDuration = SignedDuration::from_secs(5);
+    let since = sale.status.entered.preparing.as_ref()?.0 + WRITING;
+    let newest = workload.pods.iter().filter(|p| !p.terminating && p.created_at > since).max_by_key(|p| p.created_at)?;
+    let message = format!(
+        "new pods of {} do not carry the stamp of its overlay: are the chart's admission policies installed (placement.policies)?",
+        workload.id
+    );
+    (workload.overlay.is_some() && newest.revision.is_none()).then_some(Waiting { reason: Reason::PolicyIneffective, message, until: None })
 }
 
 /// Everything Ready: when it was; otherwise from what is on its way and what has yet to be called.
@@ -145,7 +161,11 @@ fn nodes_ready(seen: &Snapshot, packing: &Packing, pool: &Pool, now: Timestamp) 
     let launching = fleet::have(pool, seen, now).launching;
     let together = lead::until_all(pool, count(launching.len()), &seen.settings);
     let soon = now + SignedDuration::from_secs(1);
-    let under_way = launching.iter().map(|i| (i.launched_at + together).max(soon)).max();
+    let overdue = |launched_at: Timestamp| now.duration_since(launched_at) > lead::of(pool).p95.get();
+    // What has outlived its p95 is likely to be given up and made up for: people hear of it now, not then.
+    let made_up_for = lead::given_up_after(pool) + lead::until_all(pool, 1, &seen.settings);
+    let expected = |launched_at: Timestamp| if overdue(launched_at) { launched_at + made_up_for } else { launched_at + together };
+    let under_way = launching.iter().map(|i| expected(i.launched_at).max(soon)).max();
     fresh.into_iter().chain(under_way).max()
 }
 
@@ -186,6 +206,9 @@ pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
     if seen.nodes.is_none() {
         return frozen("the state of the nodes is not known yet".to_owned());
     }
+    if let Some(unknown) = seen.pools.iter().find(|p| draft.pools.contains(&p.name) && p.instances.is_none()) {
+        return frozen(format!("the cloud does not say which instances pool {} has: floors and nodes rest until it does", unknown.name));
+    }
     let holds = |node: &str| {
         let pods = |id: &WorkloadId| seen.workload(id).is_some_and(|w| w.pods.iter().any(|p| p.node.as_deref() == Some(node)));
         sale.workload_ids().any(|id| pods(&id))
@@ -205,7 +228,11 @@ pub fn all_back(sale: &Sale, seen: &Snapshot, pools: &[crate::plan::PoolPlan], d
     let clean = |p: &crate::plan::PoolPlan| {
         p.surplus.is_empty() && p.draining == 0 && p.never_joined.is_empty() && (!p.released || p.launching == 0)
     };
-    sale.workload_ids().all(|id| free(&id)) && pools.iter().filter(|p| draft.pools.contains(&p.name)).all(clean)
+    let known = |p: &&crate::plan::PoolPlan| seen.pool(&p.name).is_none_or(|p| p.instances.is_some());
+    seen.nodes.is_some()
+        && pools.iter().filter(|p| draft.pools.contains(&p.name)).all(|p| known(&p))
+        && sale.workload_ids().all(|id| free(&id))
+        && pools.iter().filter(|p| draft.pools.contains(&p.name)).all(clean)
 }
 
 /// Sales by opening, those without an instant last: the order in which they are started.

@@ -297,7 +297,7 @@ pub struct Pod {
     pub revision: Option<i64>,
     /// When it was created.
     pub created_at: Timestamp,
-    /// It is being deleted.
+    /// It is being deleted, or its node is gone: Kubernetes removes it, which takes a minute.
     pub terminating: bool,
 }
 

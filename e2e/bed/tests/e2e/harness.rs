@@ -116,6 +116,7 @@ fn free_name() -> String {
 /// least, so each test has its own.
 async fn tidy(bed: &Bed) -> Result<()> {
     let client = bed.client();
+    remove_sales(bed).await?;
     let namespaces = Api::<Namespace>::all(client.clone()).list(&ListParams::default().labels(TEST)).await?;
     for namespace in namespaces.items.iter().map(ResourceExt::name_any) {
         remove_all::<HorizontalPodAutoscaler>(&client, &namespace).await?;
@@ -135,6 +136,25 @@ async fn tidy(bed: &Bed) -> Result<()> {
     bed.metrics()?.clear();
     bed.ec2()?.reset().await?;
     bed.kubectl(&["delete", "nodes", "--all", "--timeout=60s"]).await?.ok()?;
+    Ok(())
+}
+
+/// Sales and pools that a failed test left go in good order if the operator can, and by force if not: the instances go with the emulator's reset.
+async fn remove_sales(bed: &Bed) -> Result<()> {
+    if !bed.kubectl(&["get", "crd", "onsales.onsale.dev"]).await?.success() {
+        return Ok(());
+    }
+    for kind in ["onsales", "workloadplacements", "capacitypools"] {
+        if bed.kubectl(&["delete", kind, "--all", "--all-namespaces", "--timeout=15s"]).await?.success() {
+            continue;
+        }
+        let path = "jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}";
+        for line in bed.kubectl(&["get", kind, "--all-namespaces", "-o", path]).await?.ok()?.lines() {
+            let (namespace, name) = line.split_once(' ').unwrap_or(("", line));
+            let namespace = if namespace.is_empty() { "default" } else { namespace };
+            bed.kubectl(&["patch", kind, name, "-n", namespace, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]).await?;
+        }
+    }
     Ok(())
 }
 

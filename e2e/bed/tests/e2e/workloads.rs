@@ -35,12 +35,17 @@ pub async fn on_prem_nodes(bed: &Bed, prefix: &str, count: usize) -> Result<()> 
 
 /// A Deployment of pods that ask for 1 CPU and 2 GiB, with annotations on its pods.
 pub fn deployment(namespace: &str, name: &str, replicas: usize, annotations: &Value) -> String {
+    let mut metadata = json!({"labels": {"app": name}});
+    // An empty map would be a change for every `kubectl apply`.
+    if annotations.as_object().is_some_and(|a| !a.is_empty()) {
+        metadata["annotations"] = annotations.clone();
+    }
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "replicas": replicas, "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": name}, "annotations": annotations},
+                "metadata": metadata,
                 "spec": {"containers": [{"name": "main", "image": "example/main", "resources": {"requests": {"cpu": "1", "memory": "2Gi"}}}]},
             },
         },

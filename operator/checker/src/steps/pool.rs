@@ -31,7 +31,11 @@ pub fn check(view: &View<'_>, name: &str, steps: &[Step], found: &mut Vec<Violat
         return;
     };
     if pool.instances.is_none() {
-        found.push(Violation::new(Rule::UnknownPool, name, format!("its instances are unknown, and {} steps are due: {steps:?}", steps.len())));
+        found.push(Violation::new(
+            Rule::UnknownPool,
+            name,
+            format!("its instances are unknown, and {} steps are due: {steps:?}", steps.len()),
+        ));
     }
     for (i, step) in steps.iter().enumerate() {
         let case = Case { view, pool, plan, before: &steps[..i] };
@@ -54,7 +58,9 @@ fn one(case: &Case<'_>, step: &Step, found: &mut Vec<Violation>) {
             instances.iter().filter_map(|id| kept(case, id, *reason)).for_each(|why| wrong(Rule::Terminate, why));
         }
         Step::Evict { pod, node } => match own_node(case, node) {
-            Some(n) if !(n.draining || cordoned_before(case, node)) => wrong(Rule::Evict, format!("evicts {} from {node}, which does not drain", pod.name)),
+            Some(n) if !(n.draining || cordoned_before(case, node)) => {
+                wrong(Rule::Evict, format!("evicts {} from {node}, which does not drain", pod.name))
+            }
             Some(n) if !n.evictable.contains(pod) => wrong(Rule::Evict, format!("evicts {}, which is not on {node}", pod.name)),
             Some(_) => {}
             None => wrong(Rule::Evict, format!("evicts {} from {node}, which is not the pool's", pod.name)),
@@ -167,13 +173,12 @@ fn launches(case: &Case<'_>, steps: &[Step], found: &mut Vec<Violation>) {
 #[cfg(test)]
 mod tests {
     use onsale_api::Reason;
-    use onsale_planner::{
-        plan::Surplus,
-        snapshot::PodRef,
-        steps::Step,
-    };
+    use onsale_planner::{plan::Surplus, snapshot::PodRef, steps::Step};
 
-    use crate::{Rule, testing::{Night, night}};
+    use crate::{
+        Rule,
+        testing::{Night, night},
+    };
 
     fn launch(count: i32) -> Step {
         Step::Launch { instance_type: "c6i.4xlarge".into(), subnet: "subnet-0abc12".into(), count }
@@ -199,7 +204,12 @@ mod tests {
         night().pool_steps(vec![launch(3)]).breaks(Rule::Launch);
         night().seen(|s| s.pools[1].protected = false).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
         night().seen(|s| s.pools[1].protected = false).pool_steps(vec![Step::ProtectPool, launch(2)]).passes();
-        night().recorded().over().plan(|p| drop(p.pools[1].wanted.insert("c6i.4xlarge".into(), 2))).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
+        night()
+            .recorded()
+            .over()
+            .plan(|p| drop(p.pools[1].wanted.insert("c6i.4xlarge".into(), 2)))
+            .pool_steps(vec![launch(2)])
+            .breaks(Rule::Launch);
         night().pool_steps(vec![Step::Replay { sequence: 7 }]).breaks(Rule::Launch);
     }
 
@@ -214,7 +224,11 @@ mod tests {
         after().pool_steps(terminate(Reason::Draining)).passes();
         full().pool_steps(terminate(Reason::Draining)).breaks(Rule::Terminate);
         full().seen(|s| s.nodes.as_mut().unwrap()[2].ready = false).pool_steps(terminate(Reason::Draining)).passes();
-        after().seen(|s| s.nodes = None).plan(|p| p.pools[1].surplus.clear()).pool_steps(terminate(Reason::Draining)).breaks(Rule::Terminate);
+        after()
+            .seen(|s| s.nodes = None)
+            .plan(|p| p.pools[1].surplus.clear())
+            .pool_steps(terminate(Reason::Draining))
+            .breaks(Rule::Terminate);
         night().instances(1).pool_steps(terminate(Reason::Draining)).breaks(Rule::Terminate);
         night().pool_steps(terminate(Reason::Draining)).breaks(Rule::Terminate);
     }

@@ -37,7 +37,10 @@ fn one(case: &Case<'_>, step: &Step, found: &mut Vec<Violation>) {
     match step {
         Step::Record { spec } => {
             let work = case.work;
-            if spec.claims != work.claims || spec.intended != work.floor || spec.baseline != work.baseline {
+            // A foreign value that is overwritten becomes the one to restore.
+            let restored = case.workload.target.as_ref().map(|t| t.value);
+            let baseline = spec.baseline == work.baseline || (work.foreign.is_some() && Some(spec.baseline) == restored);
+            if spec.claims != work.claims || spec.intended != work.floor || !baseline {
                 let message = format!("records {spec:?}, which is not what is planned");
                 found.push(Violation::new(Rule::RecordFirst, &work.id, message));
             }
@@ -179,14 +182,18 @@ mod tests {
     #[test]
     fn a_record_is_removed_when_the_field_is_restored() {
         restoring().workload_steps(vec![Step::RemoveOverlay, Step::RemoveRecord]).passes();
-        restoring().seen(|s| s.workloads[0].target.as_mut().unwrap().value = 40).workload_steps(vec![Step::RemoveRecord]).breaks(Rule::RemoveRecord);
+        restoring()
+            .seen(|s| s.workloads[0].target.as_mut().unwrap().value = 40)
+            .workload_steps(vec![Step::RemoveRecord])
+            .breaks(Rule::RemoveRecord);
         night().recorded().workload_steps(vec![Step::RemoveRecord]).breaks(Rule::RemoveRecord);
     }
 
     #[test]
     fn only_unbound_pods_with_a_stale_stamp_are_replaced() {
         let replace = |n: i32| {
-            let pod = PodRef { namespace: "shop".into(), name: format!("seat-map-{n}"), uid: format!("pod-seat-map-{n}"), terminating: false };
+            let pod =
+                PodRef { namespace: "shop".into(), name: format!("seat-map-{n}"), uid: format!("pod-seat-map-{n}"), terminating: false };
             vec![Step::ReplacePod { pod }]
         };
         night().unbound(None).workload_steps(replace(10)).passes();

@@ -93,7 +93,9 @@ impl Night {
         let mut seen = self.seen();
         match event {
             Event::Blind => seen.nodes = None,
-            Event::Silent(n) => seen.pools.iter_mut().skip(n).take(1).filter(|p| p.spec.nodes.ec2.is_some()).for_each(|p| p.instances = None),
+            Event::Silent(n) => {
+                seen.pools.iter_mut().skip(n).take(1).filter(|p| p.spec.nodes.ec2.is_some()).for_each(|p| p.instances = None)
+            }
             _ => {}
         }
         (seen, self.now, if let Event::Crash(after) = event { after } else { usize::MAX })
@@ -137,7 +139,8 @@ impl Night {
                 node.others.add(&work.target.as_ref().unwrap().requests, i64::try_from(there).unwrap());
             }
             let pods = self.all.workloads.iter().flat_map(|w| w.pods.iter().map(move |p| (w, p)));
-            node.evictable = pods.filter(|(_, p)| p.node.as_deref() == Some(node.name.as_str())).map(|(w, p)| world::reference(&w.id, p)).collect();
+            node.evictable =
+                pods.filter(|(_, p)| p.node.as_deref() == Some(node.name.as_str())).map(|(w, p)| world::reference(&w.id, p)).collect();
             node.evictable.sort();
         }
         seen
@@ -164,7 +167,9 @@ impl Night {
                 (target.value, target.manager) = (value, Some("argocd".into()));
                 target.replicas = if target.field.kind == FloorKind::Replicas { value } else { target.replicas.max(value) };
             }),
-            Event::Limit(n, limit) => self.all.pools.iter_mut().skip(n).take(1).filter_map(|p| p.spec.limits.as_mut()).for_each(|l| l.max_nodes = Some(limit)),
+            Event::Limit(n, limit) => {
+                self.all.pools.iter_mut().skip(n).take(1).filter_map(|p| p.spec.limits.as_mut()).for_each(|l| l.max_nodes = Some(limit))
+            }
             Event::Exhausted(n) => self.exhausted.push(n),
             Event::Calm | Event::Blind | Event::Silent(_) | Event::Crash(_) => {}
         }
@@ -215,7 +220,8 @@ impl Night {
             Step::Terminate { instances, .. } => {
                 pool.instances.iter_mut().for_each(|all| all.retain(|i| !instances.contains(&i.id)));
                 let nodes = self.all.nodes.get_or_insert_default();
-                let gone: Vec<String> = nodes.iter().filter(|n| n.instance.as_ref().is_some_and(|i| instances.contains(i))).map(|n| n.name.clone()).collect();
+                let gone: Vec<String> =
+                    nodes.iter().filter(|n| n.instance.as_ref().is_some_and(|i| instances.contains(i))).map(|n| n.name.clone()).collect();
                 nodes.retain(|n| !gone.contains(&n.name));
                 self.all.workloads.iter_mut().for_each(|w| w.pods.retain(|p| p.node.as_ref().is_none_or(|n| !gone.contains(n))));
             }
@@ -238,12 +244,29 @@ impl Night {
             pool.status.shortfalls.retain(|s| s.instance_type != instance_type);
             let retry_at = Time(now + SignedDuration::from_mins(5));
             let (reason, message) = (Reason::InsufficientCapacity, "none left".to_owned());
-            pool.status.shortfalls.push(Shortfall { instance_type: instance_type.clone(), reason, message, at: Time(now), attempts: 1, retry_at });
+            pool.status.shortfalls.push(Shortfall {
+                instance_type: instance_type.clone(),
+                reason,
+                message,
+                at: Time(now),
+                attempts: 1,
+                retry_at,
+            });
         }
         let launch_template = pool.spec.nodes.ec2.as_ref().unwrap().launch_template.clone();
         let instances = made.iter().map(|i| i.id.clone()).collect();
         let (sequence, token) = (pool.status.last_sequence, format!("token-{}", pool.status.last_sequence));
-        pool.status.launches.push(Launch { sequence, token, instance_type, subnet, launch_template, count, at: Time(now), resolved: true, instances });
+        pool.status.launches.push(Launch {
+            sequence,
+            token,
+            instance_type,
+            subnet,
+            launch_template,
+            count,
+            at: Time(now),
+            resolved: true,
+            instances,
+        });
         let all = pool.instances.get_or_insert_default();
         all.extend(made);
         all.sort_by(|a, b| a.id.cmp(&b.id));
@@ -326,9 +349,14 @@ impl Night {
                 None => (!rented).then_some(0),
             };
             let fits = |labels: &BTreeMap<String, String>, free: &Resources| {
-                free.count_of(&target.requests) > 0 && (target.node_terms.is_empty() || target.node_terms.iter().any(|t| t.iter().all(|r| r.holds(labels))))
+                free.count_of(&target.requests) > 0
+                    && (target.node_terms.is_empty() || target.node_terms.iter().any(|t| t.iter().all(|r| r.holds(labels))))
             };
-            let place = nodes.iter_mut().filter(|(_, _, labels, free, _)| fits(labels, free)).filter_map(|n| Some((order(&n.1, n.4)?, n))).min_by_key(|(o, _)| *o);
+            let place = nodes
+                .iter_mut()
+                .filter(|(_, _, labels, free, _)| fits(labels, free))
+                .filter_map(|n| Some((order(&n.1, n.4)?, n)))
+                .min_by_key(|(o, _)| *o);
             if let Some((_, (name, _, _, free, _))) = place {
                 free.add(&target.requests, -1);
                 (pod.node, pod.ready) = (Some(name.clone()), true);

@@ -111,12 +111,8 @@ pub struct SaleSeed {
 
 /// Random fleets.
 pub fn worlds() -> impl Strategy<Value = World> {
-    (vec(pools(), 1..=6), vec(works(), 1..=5), vec(sales(), 0..=3), prop::bool::weighted(0.05)).prop_map(|(pools, works, sales, blind)| World {
-        pools,
-        works,
-        sales,
-        blind,
-    })
+    (vec(pools(), 1..=6), vec(works(), 1..=5), vec(sales(), 0..=3), prop::bool::weighted(0.05))
+        .prop_map(|(pools, works, sales, blind)| World { pools, works, sales, blind })
 }
 
 fn pools() -> impl Strategy<Value = PoolSeed> {
@@ -150,18 +146,8 @@ fn sales() -> impl Strategy<Value = SaleSeed> {
     let wish = (prop::bool::weighted(0.2), -150..=300_i64, vec(option::weighted(0.7, 1..=60_i32), 5));
     let bounds = (option::weighted(0.3, 0..=6_i32), option::weighted(0.3, 0..=4_i32), option::weighted(0.3, 20..=100_u16));
     let reach = (option::weighted(0.3, 1..=300_i64), option::weighted(0.2, 0..=1_u8), option::weighted(0.7, 1..=12_i32), any::<bool>());
-    (wish, bounds, reach, 0..=12_u8).prop_map(|((other, opens, peaks), (nodes, cost, share), (latency, fleet, calls, max), mode)| SaleSeed {
-        other,
-        opens,
-        peaks,
-        nodes,
-        cost,
-        share,
-        latency,
-        fleet,
-        calls,
-        max,
-        mode,
+    (wish, bounds, reach, 0..=12_u8).prop_map(|((other, opens, peaks), (nodes, cost, share), (latency, fleet, calls, max), mode)| {
+        SaleSeed { other, opens, peaks, nodes, cost, share, latency, fleet, calls, max, mode }
     })
 }
 
@@ -205,7 +191,8 @@ fn pool(i: usize, seed: &PoolSeed) -> Pool {
     let types = json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": {"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)}}]);
     let ec2 = json!({"ec2": {"region": "us-west-2", "launchTemplate": {"name": "burst", "version": "7"}, "subnets": ["subnet-0abc12"], "instanceTypes": types}});
     let existing = json!({"existing": {"selector": {"matchLabels": {"place": format!("pool-{i}")}}}});
-    let mut allowed = if seed.open == 1 { json!({"from": "Selector", "selector": {"matchLabels": {"name": "shop"}}}) } else { json!({"from": "All"}) };
+    let mut allowed =
+        if seed.open == 1 { json!({"from": "Selector", "selector": {"matchLabels": {"name": "shop"}}}) } else { json!({"from": "All"}) };
     if let Some(each) = seed.each {
         allowed["maxNodesEach"] = json!(each);
     }
@@ -270,7 +257,9 @@ fn nodes(i: usize, seed: &PoolSeed) -> Vec<Node> {
 fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
     let id = WorkloadId { namespace: space(seed.other).into(), kind: TargetKind::Deployment, name: format!("work-{i}") };
     let requests = Resources { cpu: seed.cpu * 10, memory: 1 << 27, pods: 1, extended: BTreeMap::new() };
-    let term = |zone: u8| vec![Requirement { key: "topology.kubernetes.io/zone".into(), operator: "In".into(), values: vec![format!("zone-{zone}")] }];
+    let term = |zone: u8| {
+        vec![Requirement { key: "topology.kubernetes.io/zone".into(), operator: "In".into(), values: vec![format!("zone-{zone}")] }]
+    };
     let field = if seed.hpa.is_some() { FloorKind::HpaMinReplicas } else { FloorKind::Replicas };
     let target = TargetState {
         requests,
@@ -295,7 +284,15 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
         if let Some(place) = place {
             free[place].cpu -= target.requests.cpu * 5;
         }
-        let pod = Pod { uid: format!("uid-{name}"), node: place.map(|p| nodes[p].name.clone()), ready: place.is_some(), name, revision: None, created_at: at(-600), terminating: false };
+        let pod = Pod {
+            uid: format!("uid-{name}"),
+            node: place.map(|p| nodes[p].name.clone()),
+            ready: place.is_some(),
+            name,
+            revision: None,
+            created_at: at(-600),
+            terminating: false,
+        };
         (pod, place)
     });
     let pods: Vec<(Pod, Option<usize>)> = pods.collect();
@@ -309,7 +306,12 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
 
 /// A pod as a drain names it.
 pub fn reference(id: &WorkloadId, pod: &Pod) -> onsale_planner::snapshot::PodRef {
-    onsale_planner::snapshot::PodRef { namespace: id.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone(), terminating: pod.terminating }
+    onsale_planner::snapshot::PodRef {
+        namespace: id.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        terminating: pod.terminating,
+    }
 }
 
 fn space(other: bool) -> &'static str {

@@ -3,11 +3,13 @@
 //! - [`observe`]: watches and cloud reads to the planner's snapshot
 //! - [`act`]: the steps that are due, one file per kind of step
 //! - [`status`]: what is told in the status of every object, one file per kind
+//! - [`sweep`]: returns instances whose pool does not exist any more
 //! - [`wake`]: triggers, exact timers and back-off: when the next pass is
 
 pub mod act;
 pub mod observe;
 pub mod status;
+pub mod sweep;
 pub mod wake;
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -32,6 +34,7 @@ struct Fleet {
     backoff: BTreeMap<ChainKey, Backoff>,
     panics: i32,
     memory: status::Memory,
+    sweeper: sweep::Sweeper,
 }
 
 /// Runs until dropped; returns only when a watch ended.
@@ -48,7 +51,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
         crate::events::deliver(events).await;
         "events"
     });
-    let fleet = Fleet { context: context.clone(), world, trigger, backoff: BTreeMap::new(), panics: 0, memory: status::Memory::default() };
+    let fleet = Fleet {
+        context: context.clone(),
+        world,
+        trigger,
+        backoff: BTreeMap::new(),
+        panics: 0,
+        memory: status::Memory::default(),
+        sweeper: sweep::Sweeper::default(),
+    };
     let stop = StopHealth(context);
     let ended = tokio::select! {
         ended = tasks.join_next() => ended,
@@ -111,6 +122,7 @@ impl Fleet {
         let outcomes = self.act(&plan, &observed, now).await;
         let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
+        self.sweeper.sweep(&self.context, &observed.snapshot, now).await;
         let failed = written.failed > 0 || outcomes.iter().any(|o| o.stop.is_some());
         let mut wake = self.wake(&plan, &observed, &outcomes, now);
         if written.failed > 0 {
@@ -138,7 +150,7 @@ impl Fleet {
         outcomes
     }
 
-    /// The earliest of: the plan changes by itself, a retry, a cloud read, our own writes come back, resync.
+    /// The earliest of: the plan changes by itself, a retry, a cloud read, our own writes come back, a sweep, resync.
     fn wake(&self, plan: &Plan, observed: &Observed, outcomes: &[act::Outcome], now: Timestamp) -> Wake {
         let config = &self.context.config;
         let monotonic = self.context.clock.monotonic();
@@ -146,7 +158,8 @@ impl Fleet {
         let retry = self.backoff.values().map(|b| b.until.saturating_sub(monotonic)).min();
         let blocked = outcomes.iter().any(|o| !o.blocked.is_empty()).then_some(wake::BLOCKED);
         let wrote = outcomes.iter().any(|o| o.steps > 0).then_some(config.settle);
-        let all: [Option<Duration>; 5] = [change, retry, blocked, wrote, observed.read_again];
+        let sweep = Some(self.sweeper.due_in(&self.context));
+        let all: [Option<Duration>; 6] = [change, retry, blocked, wrote, observed.read_again, sweep];
         let at_most = all.into_iter().flatten().min().unwrap_or(config.resync).min(config.resync);
         Wake { at_most, heed_triggers: true }
     }

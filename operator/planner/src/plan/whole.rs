@@ -138,7 +138,7 @@ fn sale_plans(
         if promote(&plan, &mut drafts[index], sale, seen, pools, now) {
             plan = sales::plan(&scope, index, &drafts[index]);
         }
-        plan.frozen = sales::frozen(seen, sale, &drafts[index]).or_else(|| demand_above_floor(seen, sale, &drafts[index], pools));
+        plan.frozen = sales::frozen(seen, sale, &drafts[index]).or_else(|| demand_above_floor(seen, sale, &drafts[index], pools, now));
         plans.push(plan);
     }
     plans
@@ -172,8 +172,14 @@ fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, see
 }
 
 /// The floors are down and an HPA still holds replicas on rented nodes: they stay until it lets go.
-fn demand_above_floor(seen: &Snapshot, sale: &crate::snapshot::Sale, draft: &Draft, pools: &[PoolPlan]) -> Option<super::Waiting> {
-    if draft.phase != Phase::Returning || draft.tenths(sale, Timestamp::MAX) > 0 {
+fn demand_above_floor(
+    seen: &Snapshot,
+    sale: &crate::snapshot::Sale,
+    draft: &Draft,
+    pools: &[PoolPlan],
+    now: Timestamp,
+) -> Option<super::Waiting> {
+    if draft.phase != Phase::Returning || draft.tenths(sale, now) > 0 || !sales::scaled_by_hpa(seen, sale) {
         return None;
     }
     let kept = |p: &&PoolPlan| draft.pools.contains(&p.name) && p.released && p.ready > i32::try_from(p.surplus.len()).unwrap_or(i32::MAX);
@@ -200,7 +206,9 @@ fn next_change(seen: &Snapshot, drafts: &[Draft], sales: &[SalePlan], workloads:
     }
     for pool in &seen.pools {
         let patience = lead::given_up_after(pool) + SignedDuration::from_millis(1);
-        instants.extend(fleet::have(pool, seen, now).launching.iter().map(|i| i.launched_at + patience));
+        for launched_at in fleet::have(pool, seen, now).launching.iter().map(|i| i.launched_at) {
+            instants.extend([launched_at + patience, launched_at + lead::of(pool).p95.get() + SignedDuration::from_millis(1)]);
+        }
         instants.extend(pool.status.shortfalls.iter().map(|s| s.retry_at.0));
     }
     instants.extend(workloads.iter().filter_map(|w| w.foreign.as_ref()).map(|f| f.again_at));

@@ -15,7 +15,7 @@ pub(super) fn of(plan: &WorkloadPlan, seen: &Snapshot, now: Timestamp) -> Vec<St
         (Stage::Idle, _) => Vec::new(),
         (_, None) => gone(plan, workload),
         (Stage::Restoring, Some(target)) => restore(plan, workload, target),
-        (_, Some(target)) if protected(plan, seen) => hold(plan, workload, target, now),
+        (_, Some(target)) if protected(plan, seen) => hold(plan, workload, target, seen, now),
         _ => Vec::new(),
     }
 }
@@ -34,7 +34,7 @@ fn gone(plan: &WorkloadPlan, workload: &Workload) -> Vec<Step> {
     overlay.into_iter().chain([Step::RemoveRecord]).collect()
 }
 
-fn hold(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, now: Timestamp) -> Vec<Step> {
+fn hold(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, seen: &Snapshot, now: Timestamp) -> Vec<Step> {
     if plan.foreign.as_ref().is_some_and(|f| !f.raise && now < f.again_at) {
         return Vec::new();
     }
@@ -54,7 +54,10 @@ fn hold(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, now: Tim
         steps.push(Step::WriteFloor { field: plan.field.clone(), from: target.value, to: plan.floor, manager: None });
     }
     if plan.stage != Stage::Returning && workload.overlay == Some(plan.revision) {
-        let stale = |p: &&Pod| p.node.is_none() && !p.terminating && p.revision != Some(plan.revision);
+        let proven = workload.pods.iter().any(|p| p.revision == Some(plan.revision));
+        // Without a stamped pod the policies may not be in force, and deleting pods that come back as they were helps nobody: not so soon.
+        let due = |p: &Pod| p.revision.is_some() || proven || now.duration_since(p.created_at) >= seen.settings.unschedulable_after;
+        let stale = |p: &&Pod| p.node.is_none() && !p.terminating && p.revision != Some(plan.revision) && due(p);
         steps.extend(workload.pods.iter().filter(stale).map(|p| Step::ReplacePod { pod: reference(plan, p) }));
     }
     steps
@@ -69,8 +72,8 @@ fn restore(plan: &WorkloadPlan, workload: &Workload, target: &TargetState) -> Ve
     if target.value != plan.baseline {
         let spec = floors::record(plan, workload);
         let record = workload.placement.as_ref().is_none_or(|p| p.spec != spec).then(|| Step::Record { spec: Box::new(spec) });
-        let write =
-            Step::WriteFloor { field: plan.field.clone(), from: target.value, to: plan.baseline, manager: plan.baseline_manager.clone() };
+        let manager = plan.baseline_manager.clone().filter(|_| plan.floor == plan.baseline);
+        let write = Step::WriteFloor { field: plan.field.clone(), from: target.value, to: plan.floor, manager };
         return record.into_iter().chain([write]).collect();
     }
     if plan.overlay.is_some() {

@@ -30,6 +30,8 @@ pub struct World {
     pub capacity: BTreeMap<String, usize>,
     /// How many of the next instances never join.
     pub never_join: usize,
+    /// The admission policies are installed.
+    pub policies: bool,
     /// One line for each step, with its time.
     pub log: Vec<String>,
     next: usize,
@@ -44,6 +46,7 @@ impl World {
             join: SignedDuration::from_secs(60),
             capacity: BTreeMap::new(),
             never_join: 0,
+            policies: true,
             log: Vec::new(),
             next: 0,
         }
@@ -280,7 +283,7 @@ impl World {
         let work = &mut self.seen.workloads[index];
         let Some(target) = &mut work.target else { return };
         target.replicas = target.replicas.max(target.value);
-        let (replicas, revision) = (target.replicas as usize, work.overlay);
+        let (replicas, revision) = (target.replicas as usize, work.overlay.filter(|_| self.policies));
         // Unbound pods go first, then those on the farthest nodes: pod-deletion-cost.
         work.pods.sort_by_key(|p| (p.node.is_some(), p.node.as_ref().map(|n| -distance.get(n).copied().unwrap_or(0))));
         if work.pods.len() > replicas {

@@ -19,7 +19,10 @@ use super::{Done, Job, Stop, as_manager, json_patch, stale_or_failed};
 use crate::{
     context::CallError,
     events::{self, Note},
-    fleet::observe::scaled_object::{self, DEFAULT_MIN},
+    fleet::observe::{
+        scaled_object::{self, DEFAULT_MIN},
+        target::Target,
+    },
 };
 
 /// What to write.
@@ -103,7 +106,47 @@ async fn scale<K: Clone + serde::de::DeserializeOwned>(
     };
     let patch = json_patch(operations)?;
     let params = as_manager(change.manager());
-    job.context.call(what("write"), api.patch_scale(&id.name, &params, &patch)).await.map(drop).map_err(stale_or_failed)
+    let written = job.context.call(what("write"), api.patch_scale(&id.name, &params, &patch)).await.map_err(stale_or_failed)?;
+    let adjust = |target: &mut Target| {
+        target.replicas = change.to;
+        target.manager = Some(change.manager().to_owned());
+    };
+    let version = written.metadata.resource_version.as_deref();
+    match id.kind {
+        TargetKind::Deployment => job.world.deployments.adjusted(&id.namespace, &id.name, version, |r| adjust(&mut r.0)),
+        TargetKind::StatefulSet => job.world.stateful_sets.adjusted(&id.namespace, &id.name, version, |r| adjust(&mut r.0)),
+    }
+    Ok(())
+}
+
+/// The field's value as the API server has it now; `None`: its object is gone.
+pub async fn read(job: &Job<'_>, id: &WorkloadId, field: &FloorField) -> Result<Option<i32>, Stop> {
+    let (client, namespace) = (job.context.client.clone(), id.namespace.as_str());
+    let what = format!("read {} of {namespace}/{}", label(field.kind), field.name);
+    let value = match (field.kind, id.kind) {
+        (FloorKind::Replicas, TargetKind::Deployment) => {
+            let api = Api::<Deployment>::namespaced(client, namespace);
+            job.context.call(what, api.get_scale(&id.name)).await.map(|s| s.spec.and_then(|s| s.replicas).unwrap_or_default())
+        }
+        (FloorKind::Replicas, TargetKind::StatefulSet) => {
+            let api = Api::<StatefulSet>::namespaced(client, namespace);
+            job.context.call(what, api.get_scale(&id.name)).await.map(|s| s.spec.and_then(|s| s.replicas).unwrap_or_default())
+        }
+        (FloorKind::HpaMinReplicas, _) => {
+            let api = Api::<HorizontalPodAutoscaler>::namespaced(client, namespace);
+            job.context.call(what, api.get(&field.name)).await.map(|h| h.spec.min_replicas.unwrap_or(1))
+        }
+        (FloorKind::ScaledObjectMinReplicaCount, _) => {
+            let api = scaled_object::api(client, namespace);
+            let value = |o| scaled_object::number(&o, "minReplicaCount").unwrap_or(DEFAULT_MIN);
+            job.context.call(what, api.get(&field.name)).await.map(value)
+        }
+    };
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_gone() => Ok(None),
+        Err(error) => Err(Stop::Failed(error)),
+    }
 }
 
 async fn hpa(job: &Job<'_>, id: &WorkloadId, change: &Change<'_>) -> Result<(), Stop> {

@@ -8,7 +8,7 @@ use kube::{
 use onsale_api::{WorkloadPlacement, WorkloadPlacementSpec};
 use onsale_planner::snapshot::WorkloadId;
 
-use super::{Done, Job, Stop, as_us, done_if_gone, stale_or_failed};
+use super::{Done, Job, Stop, as_us, done_if_gone, floor, stale_or_failed};
 
 fn api(job: &Job<'_>, id: &WorkloadId) -> Api<WorkloadPlacement> {
     Api::namespaced(job.context.client.clone(), &id.namespace)
@@ -35,9 +35,15 @@ pub async fn write(job: &Job<'_>, id: &WorkloadId, spec: &WorkloadPlacementSpec)
     Ok(Done::Yes)
 }
 
-/// Deletes it.
+/// Deletes it: the last thing that knows what is to be restored, so the field is read from the API server itself first.
 pub async fn remove(job: &Job<'_>, id: &WorkloadId) -> Result<Done, Stop> {
     let name = id.placement_name();
+    if let Some(spec) = job.seen.workload(id).and_then(|w| w.placement.as_ref()).map(|p| &p.spec) {
+        let value = floor::read(job, id, &spec.field).await?;
+        if value.is_some_and(|v| v != spec.baseline) {
+            return Err(Stop::Stale(format!("{} of {id} is not restored yet", floor::label(spec.field.kind))));
+        }
+    }
     let what = format!("delete WorkloadPlacement {}/{name}", id.namespace);
     done_if_gone(job.context.call(what, api(job, id).delete(&name, &DeleteParams::default())).await)
 }

@@ -52,8 +52,13 @@ impl Instances {
         let all = self.lock();
         let Some((listing, at)) = all.get(&wanted.owner.pool_uid).and_then(|l| l.at.map(|at| (l, at))) else { return Duration::ZERO };
         let pause = match &listing.error {
-            Some(error) => error.retry(listing.failures).unsigned_abs(),
-            None if wanted.expecting || listing.instances.iter().any(|i| !matches!(i.state, InstanceState::Running | InstanceState::Gone)) => context.config.list_active,
+            // A read costs little, and nothing is launched or given back without it: soon again, however often it failed.
+            Some(error) => error.retry(listing.failures).unsigned_abs().min(context.config.list_retry),
+            None if wanted.expecting
+                || listing.instances.iter().any(|i| !matches!(i.state, InstanceState::Running | InstanceState::Gone)) =>
+            {
+                context.config.list_active
+            }
             None => context.config.list_idle,
         };
         (at + pause).saturating_sub(context.clock.monotonic())

@@ -1,6 +1,6 @@
 //! All stores together as the planner's snapshot.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use kube::core::Selector;
@@ -136,6 +136,8 @@ impl Pods {
         let mut all = Self::default();
         let known: HashMap<(&str, TargetKind, &str), &WorkloadId> =
             workloads.iter().map(|w| ((w.namespace.as_str(), w.kind, w.name.as_str()), w)).collect();
+        let nodes: Option<HashSet<String>> = world.nodes.read(|entries| entries.keys().map(|(_, name)| name.clone()).collect());
+        let gone = |node: &Option<String>| nodes.as_ref().zip(node.as_ref()).is_some_and(|(all, node)| !all.contains(node));
         world.pods.read(|entries| {
             for ((namespace, name), entry) in entries {
                 let pod = &entry.record;
@@ -148,7 +150,12 @@ impl Pods {
                     all.evictable.entry(node.clone()).or_default().push(pod);
                 }
                 match pod.workload().and_then(|(kind, owner)| known.get(&(namespace.as_str(), kind, owner))) {
-                    Some(workload) => all.ours.entry((*workload).clone()).or_default().push(pod.brief(name, &entry.uid)),
+                    Some(workload) => {
+                        let brief = pod.brief(name, &entry.uid);
+                        let lost = gone(&brief.node);
+                        let brief = Pod { ready: brief.ready && !lost, terminating: brief.terminating || lost, ..brief };
+                        all.ours.entry((*workload).clone()).or_default().push(brief);
+                    }
                     None => all.add_other(pod),
                 }
             }

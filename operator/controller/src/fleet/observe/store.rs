@@ -102,6 +102,15 @@ impl<R: Record> Store<R> {
         }
     }
 
+    /// Takes what our own write through a subresource said: a change of a part of the record, and the version of the object that has it.
+    pub fn adjusted(&self, namespace: &str, name: &str, version: Option<&str>, change: impl FnOnce(&mut R)) {
+        let key = (namespace.to_owned(), name.to_owned());
+        if let (Some(entry), Some(version)) = (self.lock().items.as_mut().and_then(|items| items.get_mut(&key)), version) {
+            change(&mut entry.record);
+            version.clone_into(&mut entry.version);
+        }
+    }
+
     /// Whether the watch has listed once.
     pub fn listed(&self) -> bool {
         self.lock().items.is_some()

@@ -104,6 +104,7 @@ mod tests {
             permitted: Vec::new(),
             overlay: None,
             revision: 1,
+            trial: 0,
             ready,
             bound: Default::default(),
             ready_by_pool: Default::default(),
