@@ -7,7 +7,7 @@ use crate::{Rule, Violation, view::View};
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     for (_, _, work) in view.works() {
-        explained(&work.id.to_string(), work.unplaced, &work.problems, found);
+        explained(&format!("{} ({:?})", work.id, work.stage), work.unplaced, &work.problems, found);
     }
     for (sale, plan) in view.sales() {
         explained(&sale.id.to_string(), plan.unplaced, &plan.waiting_for, found);

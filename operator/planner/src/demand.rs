@@ -32,7 +32,7 @@ pub struct Demand {
     pub target: i32,
     /// Headroom above them.
     pub reserve: i32,
-    /// Index of the sale that pays for new nodes, and its wish; `None` when no sale names the workload.
+    /// Index of the sale that pays for new nodes, and its wish under the strictest bounds of all sales; `None` when no active sale names the workload.
     pub first: Option<(usize, SaleWorkload)>,
     /// Some sale raises the floor.
     pub holding: bool,
@@ -71,7 +71,7 @@ pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
         distances: Vec::new(),
         target: 0,
         reserve: 0,
-        first: wishes.first().map(|(sale, wish)| (*sale, (*wish).clone())),
+        first: strictest(&wishes),
         holding: wishes.iter().any(|(sale, _)| drafts[*sale].phase.holds() || candidate == Some(*sale)),
         open: wishes.iter().any(|(sale, _)| drafts[*sale].entered.live.is_some()),
         problems: Vec::new(),
@@ -83,6 +83,11 @@ pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
         }
     }
     all.floor = baseline + combined(seen, &wishes, &all.claims);
+    if !all.holding {
+        // What never rose does not rise on the way back.
+        let recorded = workload.placement.as_ref().map_or(baseline, |p| p.spec.intended);
+        all.floor = all.floor.min(recorded).max(baseline);
+    }
     measure(&mut all, seen, drafts, workload);
     if let Some(target) = target {
         bounds(&mut all, workload, target);
@@ -102,6 +107,14 @@ fn wishes<'a>(scope: &Scope<'a>, workload: &Workload) -> Vec<(usize, &'a SaleWor
     // A sale that holds pays before one that is on its way back.
     found.sort_by_key(|(index, _)| (!drafts[*index].phase.holds(), *index));
     found
+}
+
+/// The wish of the sale that pays, under the strictest bounds of all: buyers of every sale meet any of the pods.
+fn strictest(wishes: &[(usize, &SaleWorkload)]) -> Option<(usize, SaleWorkload)> {
+    let (sale, first) = wishes.first()?;
+    let max_latency = wishes.iter().filter_map(|(_, w)| w.max_latency).min();
+    let max_share_per_pool = wishes.iter().filter_map(|(_, w)| w.max_share_per_pool).min();
+    Some((*sale, SaleWorkload { max_latency, max_share_per_pool, ..(*first).clone() }))
 }
 
 /// The recorded baseline, or what the field says while there is none. A value below the floor that somebody else wrote is what they want afterwards.
@@ -125,14 +138,11 @@ fn extra(scope: &Scope<'_>, workload: &Workload, sale: usize, full: i32) -> i32 
     held.min(i32::try_from((i64::from(full) * tenths + 9) / 10).unwrap_or(full))
 }
 
-/// `Max` only where every sale says so.
+/// `Max` only where every sale that claims something says so.
 fn combined(seen: &Snapshot, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
     let extras = claims.iter().map(|c| c.extra);
-    if !wishes.is_empty() && wishes.iter().all(|(sale, _)| seen.sales[*sale].spec.combine == Combine::Max) {
-        extras.max().unwrap_or_default()
-    } else {
-        extras.sum()
-    }
+    let mut claimants = wishes.iter().map(|(sale, _)| &seen.sales[*sale]).filter(|s| claims.iter().any(|c| c.uid == s.uid));
+    if !claims.is_empty() && claimants.all(|s| s.spec.combine == Combine::Max) { extras.max().unwrap_or_default() } else { extras.sum() }
 }
 
 fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workload) {
@@ -155,6 +165,7 @@ fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workl
     }
     all.problems.extend(found.left_out);
     all.distances = frozen.cloned().unwrap_or(found.near_to_far);
+    all.distances.retain(|d| wish.max_latency.is_none_or(|max| d.latency <= max));
 }
 
 /// Caps the floor by the HPA's maximum, and finds the replicas that need a place.
@@ -219,6 +230,7 @@ pub fn work(seen: &Snapshot, index: usize, demand: &Demand, now: Timestamp) -> O
         max_per_pool: wish.and_then(|w| w.max_share_per_pool).map(|share| share.floor_of(demand.target).max(1)),
         zone_skew: target.zone_skew,
         node_terms: target.node_terms.clone(),
+        opens: demand.holding,
     })
 }
 

@@ -42,7 +42,8 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
         return found;
     }
     for instance in pool.instances.iter().flatten().filter(|i| !i.leaving) {
-        let in_time = now.duration_since(instance.launched_at) <= lead::given_up_after(pool);
+        // While the nodes are unknown, nobody is too late.
+        let in_time = seen.nodes.is_none() || now.duration_since(instance.launched_at) <= lead::given_up_after(pool);
         match nodes.iter().find(|n| n.instance.as_deref() == Some(&instance.id)) {
             Some(node) if node.draining => found.draining.push(node),
             Some(node) if node.ready && !node.cordoned && node.labelled && node.tainted => found.ready.push(node),

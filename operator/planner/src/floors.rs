@@ -78,12 +78,15 @@ fn manager(workload: &Workload) -> Option<String> {
     }
 }
 
+/// Only what a sale asks for can lack a place.
 fn unplaced(workload: &Workload, demand: &Demand, packed: &Packed) -> i32 {
+    if !demand.holding {
+        return 0;
+    }
     let wanted = demand.first.as_ref().map_or(0, |(_, wish)| wish.peak_replicas);
     match &workload.target {
-        Some(target) if !target.requests_missing => packed.unplaced + if demand.holding { (wanted - demand.floor).max(0) } else { 0 },
-        _ if demand.holding => wanted,
-        _ => 0,
+        Some(target) if !target.requests_missing => packed.unplaced + (wanted - demand.floor).max(0),
+        _ => wanted,
     }
 }
 

@@ -63,7 +63,7 @@ pub struct SalePlan {
     pub unplaced: i32,
     /// Cost of the rented nodes.
     pub cost: Cost,
-    /// Pools that the sale may use.
+    /// Pools that the sale may use; once it is active also those that it was promised at its start.
     pub pools: Vec<String>,
     /// The sale was first seen after its computed start.
     pub late_start: bool,
@@ -168,7 +168,7 @@ pub struct Foreign {
 pub struct PoolPlan {
     /// Name.
     pub name: String,
-    /// Rented nodes that shall exist now, by instance type.
+    /// Rented nodes that shall serve now, by instance type; those that were lost or that somebody else cordoned come on top.
     pub wanted: BTreeMap<String, i32>,
     /// Rented nodes at the peak of everything that is planned, scheduled sales included.
     pub planned: i32,

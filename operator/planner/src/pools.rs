@@ -52,7 +52,7 @@ pub fn plan(scope: &Scope<'_>, pool: &Pool) -> PoolPlan {
     };
     if rented {
         plan.wanted = wanted(scope, pool, &have, held);
-        if !held {
+        if !held && scope.seen.nodes.is_some() {
             plan.surplus = surplus(scope, pool, &have);
         }
         let now: i32 = plan.wanted.values().sum();

@@ -207,7 +207,7 @@ mod tests {
         night()
             .recorded()
             .over()
-            .plan(|p| drop(p.pools[1].wanted.insert("c6i.4xlarge".into(), 2)))
+            .plan(|p| p.pools[1].wanted.extend([("c6i.4xlarge".to_owned(), 2)]))
             .pool_steps(vec![launch(2)])
             .breaks(Rule::Launch);
         night().pool_steps(vec![Step::Replay { sequence: 7 }]).breaks(Rule::Launch);

@@ -329,38 +329,44 @@ impl Night {
 
     /// The scheduler puts unbound pods onto the first permitted node with room, nearest first; without a stamp onto existing nodes.
     fn bind(&mut self, index: usize) {
-        let mut nodes: Vec<(String, String, BTreeMap<String, String>, Resources, bool)> = Vec::new();
-        for node in self.all.nodes.iter().flatten().filter(|n| n.ready && !n.cordoned) {
-            let mut free = node.allocatable.clone();
-            free.add(&node.others, -1);
-            for work in &self.all.workloads {
-                let there = work.pods.iter().filter(|p| p.node.as_deref() == Some(node.name.as_str())).count();
-                free.add(&work.target.as_ref().unwrap().requests, -i64::try_from(there).unwrap());
-            }
-            nodes.push((node.name.clone(), node.pool.clone(), node.labels.clone(), free, node.instance.is_some()));
-        }
+        let mut places: Vec<Place> =
+            self.all.nodes.iter().flatten().filter(|n| n.ready && !n.cordoned).map(|node| self.place(node)).collect();
         let work = &mut self.all.workloads[index];
         let target = work.target.as_ref().unwrap();
         let skewed = target.zone_skew.is_some();
         for pod in work.pods.iter_mut().filter(|p| p.node.is_none() && !skewed) {
             let stamp = self.stamps.get(&pod.uid);
-            let order = |pool: &String, rented: bool| match stamp {
-                Some(permitted) => permitted.iter().position(|p| p == pool),
-                None => (!rented).then_some(0),
+            let order = |place: &Place| match stamp {
+                Some(permitted) => permitted.iter().position(|p| *p == place.pool),
+                None => (!place.rented).then_some(0),
             };
-            let fits = |labels: &BTreeMap<String, String>, free: &Resources| {
-                free.count_of(&target.requests) > 0
-                    && (target.node_terms.is_empty() || target.node_terms.iter().any(|t| t.iter().all(|r| r.holds(labels))))
-            };
-            let place = nodes
-                .iter_mut()
-                .filter(|(_, _, labels, free, _)| fits(labels, free))
-                .filter_map(|n| Some((order(&n.1, n.4)?, n)))
-                .min_by_key(|(o, _)| *o);
-            if let Some((_, (name, _, _, free, _))) = place {
-                free.add(&target.requests, -1);
-                (pod.node, pod.ready) = (Some(name.clone()), true);
+            let admits =
+                |place: &Place| target.node_terms.is_empty() || target.node_terms.iter().any(|t| t.iter().all(|r| r.holds(&place.labels)));
+            let fitting = places.iter_mut().filter(|p| p.free.count_of(&target.requests) > 0 && admits(p));
+            if let Some((_, place)) = fitting.filter_map(|p| Some((order(p)?, p))).min_by_key(|(order, _)| *order) {
+                place.free.add(&target.requests, -1);
+                (pod.node, pod.ready) = (Some(place.name.clone()), true);
             }
         }
     }
+
+    fn place(&self, node: &Node) -> Place {
+        let mut free = node.allocatable.clone();
+        free.add(&node.others, -1);
+        for work in &self.all.workloads {
+            let there = work.pods.iter().filter(|p| p.node.as_deref() == Some(node.name.as_str())).count();
+            free.add(&work.target.as_ref().unwrap().requests, -i64::try_from(there).unwrap());
+        }
+        let (name, pool, labels) = (node.name.clone(), node.pool.clone(), node.labels.clone());
+        Place { name, pool, labels, free, rented: node.instance.is_some() }
+    }
+}
+
+/// A node as the scheduler sees it.
+struct Place {
+    name: String,
+    pool: String,
+    labels: BTreeMap<String, String>,
+    free: Resources,
+    rented: bool,
 }

@@ -92,6 +92,9 @@ impl Bounds<'_> {
         let Some(ec2) = &pool.spec.nodes.ec2 else {
             return no(Reason::LimitReached, format!("the nodes of pool {} are full", pool.name));
         };
+        if !work.opens {
+            return no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name));
+        }
         self.within_limits(work, pool, bins)?;
         let mut refusal = Waiting {
             reason: Reason::PodTooLarge,
@@ -140,7 +143,10 @@ impl Bounds<'_> {
 
     fn within_budget(&self, work: &Work, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
         let budget = budget(self.seen, work.sale);
-        let ours = || bins.all.iter().filter(|b| b.instance_type.is_some() && b.owner.as_ref().is_some_and(|(_, sale)| *sale == work.sale));
+        // What is rented already and used by nobody yet may be used by this sale before the packing ends.
+        let reach = |b: &&Bin| work.distances.iter().any(|d| d.pool == b.pool);
+        let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reach(b), |(_, sale)| *sale == work.sale);
+        let ours = || bins.all.iter().filter(|b| b.instance_type.is_some()).filter(charged);
         if budget.max_nodes.is_some_and(|most| ours().count() >= usize::try_from(most).unwrap_or_default()) {
             return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
         }

@@ -49,6 +49,8 @@ pub struct Work {
     pub zone_skew: Option<i32>,
     /// The pods' own required node labels.
     pub node_terms: Vec<Vec<Requirement>>,
+    /// A sale raises its floor: new nodes may be opened for it.
+    pub opens: bool,
 }
 
 /// How much of today's placement stays.

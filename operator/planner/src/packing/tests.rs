@@ -43,6 +43,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
         max_per_pool: None,
         zone_skew: None,
         node_terms: Vec::new(),
+        opens: true,
     });
     let works = works.collect();
     Scene { seen: snapshot(vec![sale], pools, nodes, workloads), works }

@@ -159,7 +159,7 @@ fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, see
             draft.entered.ready = None;
         }
         Phase::Returning if sales::all_back(sale, seen, pools, draft) => match () {
-            () if draft.postponed => {
+            () if draft.postponed || (!draft.off && draft.times.is_some_and(|t| now < t.opens_at)) => {
                 draft.phase = Phase::Scheduled;
                 draft.entered = onsale_api::onsale::Entered::default();
             }
