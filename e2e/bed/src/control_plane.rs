@@ -1,7 +1,7 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback, ready in seconds.
 //!
 //! Every flag that differs from a production cluster either makes it quick (no fsync, short HPA periods) or leaves out a
-//! controller that has no counterpart here (cloud routes, volumes).
+//! controller that has no counterpart here (cloud routes, volumes). The audit log tells what service accounts called.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use kube::config::AuthInfo;
 use kube::{Client, Config};
 
+use crate::audit;
 use crate::certs::{Authority, Pair};
 use crate::files;
 use crate::kubeconfig::{self, Cluster};
@@ -100,6 +101,8 @@ impl ControlPlane {
     async fn start_api_server(&self, site: &mut Site<'_>) -> Result<Client> {
         let port = self.cluster.url.rsplit(':').next().context("the API server's address has a port")?;
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        let policy = site.folder.join("audit-policy.json");
+        files::write_private(&policy, audit::POLICY)?;
         let server = Program::new("kube-apiserver", &site.tools.kube_apiserver)
             .args([format!("--etcd-servers={}", self.etcd_url), format!("--secure-port={port}")])
             .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
@@ -112,6 +115,9 @@ impl ControlPlane {
             .args([file("requestheader-client-ca-file", &self.authority.cert), "--requestheader-allowed-names=front-proxy".into()])
             .args(["--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"])
             .args(["--requestheader-extra-headers-prefix=X-Remote-Extra-"])
+            .args([file("audit-policy-file", &policy), file("audit-log-path", &audit::log(site.folder))])
+            // In one file, and a second late at most; the API server waits for no disk.
+            .args(["--audit-log-mode=batch", "--audit-log-batch-max-wait=1s", "--audit-log-maxsize=1000"])
             .args([file("proxy-client-cert-file", &self.front_proxy.cert), file("proxy-client-key-file", &self.front_proxy.key)]);
         site.processes.start(server)?;
         let client = kubeconfig::client(&self.kubeconfig).await?;

@@ -12,7 +12,7 @@ use onsale_bed::control_plane::HpaTiming;
 use onsale_bed::process::folder::{self, Holder};
 use onsale_bed::process::interrupt;
 use onsale_bed::progress::Progress;
-use onsale_bed::{Bed, Options, default_folder, tools};
+use onsale_bed::{Bed, Options, bench, default_folder, demo, tools};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A bed comes down in about a second; one that compiles beside it may take longer.
@@ -24,8 +24,8 @@ const COMING_UP: Duration = Duration::from_secs(180);
 #[derive(Debug, Parser)]
 struct Flags {
     /// Tells beds apart that are up at the same time
-    #[arg(long, global = true, default_value = "bed", env = "ONSALE_BED_NAME")]
-    name: String,
+    #[arg(long, global = true, env = "ONSALE_BED_NAME")]
+    name: Option<String>,
     #[command(subcommand)]
     command: Wish,
 }
@@ -50,6 +50,24 @@ enum Wish {
     Status,
     /// Build the tools and nothing else
     Tools,
+    /// A whole onsale of `examples/`: bed, operator, 20 servers, a sale, the way back, a report
+    Demo {
+        /// Write the report as JSON to this file
+        #[arg(long)]
+        report: Option<PathBuf>,
+        /// Leave the bed up afterwards, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+        /// Divide all durations and delays of the examples by this
+        #[arg(long, default_value_t = demo::FACTOR)]
+        factor: f64,
+    },
+    /// Measure the sale of `examples/` against the same nodes and replicas made directly, on one bed
+    Bench {
+        /// Write the figures as JSON to this file
+        #[arg(long)]
+        report: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -73,30 +91,71 @@ fn with_runtime(flags: Flags) -> Result<()> {
 }
 
 async fn run(flags: Flags) -> Result<()> {
+    let name = flags.name.clone().unwrap_or_else(|| "bed".into());
     match flags.command {
         Wish::Up { keep: true, no_ec2, real_hpa_timing } => {
             let extra = [(no_ec2, "--no-ec2"), (real_hpa_timing, "--real-hpa-timing")];
-            keep(&flags.name, extra.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag))
+            keep(&name, extra.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag))
         }
         Wish::Up { keep: false, no_ec2, real_hpa_timing } => {
-            let mut options = Options { ec2: !no_ec2, ..Options::new(&flags.name) };
+            let mut options = Options { ec2: !no_ec2, ..Options::new(&name) };
             if real_hpa_timing {
                 options.hpa = HpaTiming::kubernetes();
             }
             up(options).await
         }
-        Wish::Down => down(&default_folder(&flags.name)),
+        Wish::Down => down(&default_folder(&name)),
         Wish::Status => status(),
         Wish::Tools => build_tools().await,
+        Wish::Demo { report, keep, factor } => {
+            let name = flags.name.unwrap_or_else(|| "demo".into());
+            play(demo::Wishes { name, factor, report }, keep).await
+        }
+        Wish::Bench { report } => measure(&flags.name.unwrap_or_else(|| "bench".into()), report.as_deref()).await,
     }
+}
+
+/// The demo. Its verdict is the exit code; Ctrl-C takes everything down.
+async fn play(wishes: demo::Wishes, keep: bool) -> Result<()> {
+    let mut stop = std::pin::pin!(stopped()?);
+    let (bed, report) = tokio::select! {
+        played = demo::run(&wishes) => played?,
+        () = &mut stop => bail!("stopped before its end"),
+    };
+    println!("{}", report.page());
+    if keep {
+        println!("{}", introduction(&default_folder(&wishes.name))?);
+        println!("Ctrl-C stops it.");
+        stop.await;
+    }
+    bed.down().await?;
+    demo::verdict(&report)
+}
+
+async fn measure(name: &str, report: Option<&Path>) -> Result<()> {
+    let figures = tokio::select! {
+        measured = bench::run(name) => measured?,
+        () = stopped()? => bail!("stopped before its end"),
+    };
+    println!("{}", figures.page());
+    if let Some(path) = report {
+        let text = serde_json::to_string_pretty(&figures).context("the figures are no JSON")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("could not write {}", path.display()))?;
+    }
+    demo::verdict(&figures.report)
+}
+
+/// Ends when the user, or whoever started us, wants an end.
+fn stopped() -> Result<impl Future<Output = ()>> {
+    let mut terminated = signal(SignalKind::terminate()).context("no signals")?;
+    Ok(async move {
+        tokio::select! { _ = tokio::signal::ctrl_c() => {}, _ = terminated.recv() => {} }
+    })
 }
 
 async fn up(options: Options) -> Result<()> {
     let path = default_folder(&options.name);
-    let mut terminated = signal(SignalKind::terminate()).context("no signals")?;
-    let mut stop = std::pin::pin!(async move {
-        tokio::select! { _ = tokio::signal::ctrl_c() => {}, _ = terminated.recv() => {} }
-    });
+    let mut stop = std::pin::pin!(stopped()?);
     let bed = tokio::select! {
         bed = Bed::up(options) => bed?,
         () = &mut stop => bail!("stopped before it was up"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onsale_api::{onsale::SaleWorkload, pool::NamespacesFrom, selector};
+use onsale_api::{Phase, onsale::SaleWorkload, pool::NamespacesFrom, selector};
 use onsale_planner::{
     Snapshot,
     plan::{Stage, WorkloadPlan},
@@ -28,9 +28,15 @@ pub fn selects(pool: &Pool, sale: &Sale) -> bool {
     wanted.is_none_or(|wanted| selector::matches(wanted, &pool.labels))
 }
 
-/// The sale may use the pool.
+/// The sale may use the pool: by what is declared now or, while it is active, by what its workloads were promised.
 pub fn open(seen: &Snapshot, pool: &Pool, sale: &Sale) -> bool {
-    !pool.deleting && admits(seen, pool, sale) && selects(pool, sale)
+    !pool.deleting && ((admits(seen, pool, sale) && selects(pool, sale)) || promised(seen, pool, sale))
+}
+
+/// The sale is active, and a placement of its workloads names the pool: closing a pool takes effect after the window.
+fn promised(seen: &Snapshot, pool: &Pool, sale: &Sale) -> bool {
+    let placements = || sale.workload_ids().filter_map(|id| seen.workload(&id)?.placement.as_ref());
+    sale.status.phase.is_some_and(Phase::is_active) && placements().any(|p| p.spec.distances.iter().any(|d| d.pool == pool.name))
 }
 
 /// Latency of one request of the workload in the pool, in microseconds: serial calls times round trips. Without dependencies
@@ -71,9 +77,9 @@ pub fn rank(work: &WorkloadPlan, pool: &str) -> Option<i32> {
     work.distances.iter().find(|d| d.pool == pool).map(|d| d.rank)
 }
 
-/// The strictest bound of the sales that decide about the workload, in microseconds.
+/// The strictest bound of the active sales that name the workload, in microseconds.
 pub fn max_latency(view: &View<'_>, work: &WorkloadPlan) -> Option<i64> {
-    view.deciders(work).iter().filter_map(|(_, wish)| wish.max_latency).map(|m| m.micros()).min()
+    view.bounding(work).iter().filter_map(|wish| wish.max_latency).map(|m| m.micros()).min()
 }
 
 /// A sale that holds, names the workload and may use the pool: one that opens it, in reach of its bound and with every figure known.

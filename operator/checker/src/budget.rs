@@ -11,15 +11,16 @@ use onsale_planner::{
 use crate::{
     Rule, Violation, access,
     pools::{grows, stock},
-    view::{SaleView, View, declared, named},
+    view::{SaleView, View, declared, named, underway},
 };
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     let holding: Vec<SaleView<'_>> = view.holding().collect();
     if let [(sale, _)] = holding[..] {
-        let returning = view.sales().any(|(_, plan)| plan.phase == Phase::Returning);
-        let opens = view.pools().any(|(_, plan)| plan.fills.iter().any(|fill| used(view, sale, fill) && view.node(&fill.node).is_none()));
-        if !returning && opens {
+        // Nodes that another sale is charged with, until this pass at least.
+        let was = |sale: &Sale| sale.status.phase.is_some_and(Phase::is_active);
+        let returning = view.sales().any(|(other, plan)| plan.phase == Phase::Returning || (was(other) && !plan.phase.is_active()));
+        if !returning && view.pools().any(|(pool, plan)| opens(view, sale, pool, plan)) {
             one(view, &holding[0], found);
         }
     }
@@ -38,6 +39,14 @@ pub fn hourly(pool: &Pool, plan: &PoolPlan) -> Money {
 fn used(view: &View<'_>, sale: &Sale, fill: &Fill) -> bool {
     let names = |index: &usize| view.plan.workloads.get(*index).is_some_and(|work| named(sale, work).is_some());
     fill.instance_type.is_some() && fill.replicas.iter().any(|(index, n)| *n > 0 && names(index))
+}
+
+/// The sale fills nodes that are neither there nor on their way.
+fn opens(view: &View<'_>, sale: &Sale, pool: &Pool, plan: &PoolPlan) -> bool {
+    let filled = plan.fills.iter().filter(|fill| used(view, sale, fill) && view.node(&fill.node).is_none()).count();
+    let joined = |id: &String| view.seen.known_nodes().any(|n| n.instance.as_ref() == Some(id));
+    let coming = pool.instances.iter().flatten().filter(|i| !i.leaving && !joined(&i.id)).count();
+    filled > coming + usize::try_from(underway(pool).values().sum::<i32>()).unwrap_or_default()
 }
 
 /// A single sale that opens nodes: every rented node that shall hold something is charged to it. What only exists is not its fault.

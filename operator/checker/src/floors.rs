@@ -21,7 +21,7 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         }
         match work.stage {
             Stage::Preparing | Stage::Holding => {
-                peak(view, work, target, found);
+                peak(view, workload, work, target, found);
                 rise(view, index, workload, work, target, found);
                 complete(view, index, work, target, found);
             }
@@ -45,21 +45,25 @@ fn current(workload: &Workload, target: &TargetState) -> i32 {
     workload.placement.as_ref().map_or(target.value, |p| p.spec.intended)
 }
 
-/// Baseline plus the extras of these sales.
-fn wish(view: &View<'_>, work: &WorkloadPlan, counts: impl Fn(Phase, Mode) -> bool) -> i32 {
+/// Baseline plus the extras of these sales. On the way back a sale may keep what it claimed, whatever its peak says now.
+fn wish(view: &View<'_>, workload: &Workload, work: &WorkloadPlan, counts: impl Fn(Phase, Mode) -> bool) -> i32 {
     let sales = view.sales().filter(|(sale, plan)| counts(plan.phase, sale.spec.mode));
-    let extras: Vec<(Combine, i32)> =
-        sales.filter_map(|(sale, _)| Some((sale.spec.combine, extra(named(sale, work)?.peak_replicas, work.baseline)))).collect();
+    let claims = || workload.placement.iter().flat_map(|p| &p.spec.claims);
+    let extras = sales.filter_map(|(sale, plan)| {
+        let kept = claims().filter(|c| plan.phase == Phase::Returning && c.uid == sale.uid).map(|c| c.extra).max();
+        Some((sale.spec.combine, extra(named(sale, work)?.peak_replicas, work.baseline).max(kept.unwrap_or_default())))
+    });
+    let extras: Vec<(Combine, i32)> = extras.collect();
     let all = extras.iter().map(|(_, extra)| *extra);
     // Where sales disagree, Sum holds.
     let sum = extras.iter().any(|(combine, _)| *combine == Combine::Sum);
     work.baseline + if sum { all.sum() } else { all.max().unwrap_or_default() }
 }
 
-fn peak(view: &View<'_>, work: &WorkloadPlan, target: &TargetState, found: &mut Vec<Violation>) {
-    let holding = wish(view, work, |phase, mode| phase.holds() && mode == Mode::Live);
+fn peak(view: &View<'_>, workload: &Workload, work: &WorkloadPlan, target: &TargetState, found: &mut Vec<Violation>) {
+    let holding = wish(view, workload, work, |phase, mode| phase.holds() && mode == Mode::Live);
     // What a returning sale still claims may count until its floor is down.
-    let most = wish(view, work, |phase, mode| phase.is_active() && mode == Mode::Live).max(holding);
+    let most = wish(view, workload, work, |phase, mode| phase.is_active() && mode == Mode::Live).max(holding);
     let least = target.max.map_or(holding, |max| holding.min(max));
     if !target.requests_missing && !(least..=most).contains(&work.peak) {
         found.push(Violation::new(Rule::Peak, &work.id, format!("peak {}, the sales wish {least} to {most}", work.peak)));

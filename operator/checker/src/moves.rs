@@ -43,7 +43,9 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         if stuck(view, &case) {
             continue;
         }
-        for (name, planned) in &work.by_pool {
+        // Under a spread of the pods' own the order of filling may cost up to `maxSkew` replicas their nearest place, never a place at all.
+        let by_distance = work.by_pool.iter().filter(|_| target.zone_skew.is_none());
+        for (name, planned) in by_distance {
             let Some(rank) = access::rank(work, name).filter(|_| view.fresh(index, name, *planned) > 0) else { continue };
             if let Some((pool, place)) = better(view, &case, |other| other < rank, Some(name)) {
                 let message = format!("a replica planned in pool {name} of rank {rank} would be nearer in pool {pool}: {place}");
@@ -67,8 +69,10 @@ fn stuck(view: &View<'_>, case: &Case<'_>) -> bool {
 
 /// A pool of such a rank with room for one more replica, and where.
 fn better<'a>(view: &View<'a>, case: &Case<'_>, rank: impl Fn(i32) -> bool, from: Option<&str>) -> Option<(&'a str, String)> {
-    let closed = match (case.work.stage, &case.workload.placement) {
-        (Stage::Preparing, Some(placement)) => placement.spec.released - 1,
+    // Also in the pass that opens every rank: this plan was still made with some left behind.
+    let ranks = case.work.distances.iter().map(|d| d.rank + 1).max().unwrap_or_default();
+    let closed = match &case.workload.placement {
+        Some(placement) if case.work.stage == Stage::Preparing || placement.spec.released <= ranks => placement.spec.released - 1,
         _ => 0,
     };
     view.pools().find_map(|(pool, plan)| {
@@ -86,13 +90,17 @@ fn better<'a>(view: &View<'a>, case: &Case<'_>, rank: impl Fn(i32) -> bool, from
 }
 
 fn allowed_by_every_sale(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
-    access::usable(view, case.work, pool) && view.deciders(case.work).iter().all(|(sale, _)| access::open(view.seen, pool, sale))
+    let near = |max: onsale_api::GoDuration| access::planned_latency(case.work, &pool.name).is_some_and(|latency| latency <= max.micros());
+    let in_reach = view.may_bind(case.work).iter().filter_map(|wish| wish.max_latency).all(near);
+    in_reach
+        && access::usable(view, case.work, pool)
+        && view.deciders(case.work).iter().all(|(sale, _)| access::open(view.seen, pool, sale))
 }
 
 fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let there = case.work.by_pool.get(&pool.name).copied().unwrap_or_default().max(view.in_pool(case.index, &pool.name));
     let total = share::total(case.work).min(case.work.peak);
-    view.deciders(case.work).iter().filter_map(|(_, wish)| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
+    view.may_bind(case.work).iter().filter_map(|wish| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
 }
 
 /// The move keeps the pods' own zone spread, counting every zone that any pool of the workload is in.

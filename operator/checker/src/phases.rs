@@ -58,7 +58,10 @@ fn contradiction(sale: &Sale, plan: &SalePlan, times: &Times, now: Timestamp) ->
     match plan.phase {
         Phase::Scheduled if called_off => Some("called off"),
         Phase::Scheduled if over && sale.spec.mode == Mode::Live => Some("the window is over"),
-        Phase::Scheduled if sale.spec.mode == Mode::Live && now >= times.starts_at => Some("preparing should have started"),
+        // One that came back in this very pass starts in the next.
+        Phase::Scheduled if sale.spec.mode == Mode::Live && was != Phase::Returning && now >= times.starts_at => {
+            Some("preparing should have started")
+        }
         Phase::Preparing | Phase::Ready | Phase::Live if called_off => Some("called off"),
         Phase::Preparing | Phase::Ready | Phase::Live if sale.spec.mode == Mode::Plan && !was.is_active() => Some("mode Plan does not act"),
         Phase::Preparing if now < times.starts_at && !was.holds() => Some("before the computed start"),
@@ -71,7 +74,10 @@ fn contradiction(sale: &Sale, plan: &SalePlan, times: &Times, now: Timestamp) ->
         Phase::Completed if !over && was != Phase::Completed => Some("the window is not over"),
         Phase::Missed if !over && was != Phase::Missed => Some("the window is not over"),
         Phase::Missed if was.is_active() => Some("the sale was active"),
-        Phase::Cancelled if !called_off && was != Phase::Cancelled => Some("nobody called it off"),
+        // A window that passed without an opening (moved into the past, or nobody was there) was no sale that could be completed.
+        Phase::Cancelled if !called_off && was != Phase::Cancelled && !(over && plan.entered.live.is_none()) => {
+            Some("nobody called it off")
+        }
         _ => None,
     }
 }

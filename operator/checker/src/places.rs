@@ -8,14 +8,14 @@ use onsale_planner::{
 
 use crate::{
     Rule, Violation, access,
-    view::{View, named},
+    view::{SaleView, View, named},
 };
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     for (index, workload, work) in view.works() {
         nowhere(view, index, work, found);
         for (name, planned) in work.by_pool.iter().filter(|(name, planned)| !name.is_empty() && view.fresh(index, name, **planned) > 0) {
-            if work.stage != Stage::Restoring && !kept(workload, work, name) {
+            if work.stage != Stage::Restoring && !(work.stage == Stage::Idle && just_over(view, work)) && !kept(workload, work, name) {
                 place(view, work, name, format!("{planned} replicas are planned in"), found);
             }
         }
@@ -45,6 +45,12 @@ fn nowhere(view: &View<'_>, index: usize, work: &WorkloadPlan, found: &mut Vec<V
 fn kept(workload: &Workload, work: &WorkloadPlan, pool: &str) -> bool {
     matches!(work.stage, Stage::Returning | Stage::Restoring)
         && workload.placement.as_ref().is_some_and(|p| p.spec.permitted.iter().any(|name| name == pool))
+}
+
+/// A sale that names it ended in this very pass: what it was planned by no longer counts, and nothing is done by it.
+fn just_over(view: &View<'_>, work: &WorkloadPlan) -> bool {
+    let over = |(sale, plan): &SaleView<'_>| sale.status.phase.is_some_and(Phase::is_active) && !plan.phase.is_active();
+    view.sales().filter(over).any(|(sale, _)| named(sale, work).is_some())
 }
 
 fn place(view: &View<'_>, work: &WorkloadPlan, name: &str, what: String, found: &mut Vec<Violation>) {

@@ -38,6 +38,10 @@ fn fresh<'a>(view: &'a View<'_>, fill: &'a Fill) -> impl Iterator<Item = (usize,
 
 fn real(view: &View<'_>, plan: &PoolPlan, fill: &Fill, node: &Node, found: &mut Vec<Violation>) {
     let mut free = less(&node.allocatable, &node.others);
+    if !node.ready {
+        // What device plugins offer comes last.
+        free.extended.extend(fill.room.extended.clone());
+    }
     if !within(&fill.room, &free) {
         let message = format!("node {} has a room of {:?}, allocatable less others is {free:?}", node.name, fill.room);
         found.push(Violation::new(Rule::Room, &plan.name, message));
@@ -55,7 +59,9 @@ fn real(view: &View<'_>, plan: &PoolPlan, fill: &Fill, node: &Node, found: &mut 
         found.push(Violation::new(Rule::Room, &plan.name, format!("node {} is overfull with what idle workloads run there", node.name)));
     }
     let closed = (node.cordoned && !node.draining) || !takes_pods(view, node);
-    if closed || plan.surplus.iter().any(|s| s.node == node.name) {
+    // On the way back a node may go although an unbound pod would fit: what is left finds room elsewhere.
+    let held = fresh(view, fill).any(|(index, _)| view.held_works().any(|(held, ..)| held == index));
+    if closed || (held && plan.surplus.iter().any(|s| s.node == node.name)) {
         found.push(Violation::new(Rule::FitNode, &plan.name, format!("node {} shall take new replicas and takes no pods", node.name)));
     }
 }

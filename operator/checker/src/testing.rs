@@ -341,7 +341,7 @@ fn workload_plan() -> WorkloadPlan {
         owner_pattern: "^seat-map-[a-z0-9]+$".into(),
         pod_pattern: "^seat-map-[a-z0-9]+-[a-z0-9]{5}$".into(),
         zone_costs: vec![("zone-near".into(), 2), ("zone-far".into(), 1)],
-        stamp: "deployment-seat-map.1".into(),
+        stamp: "seat-map.1".into(),
         preferred: vec![(100, required[0].clone()), (50, required[1].clone())],
         required,
         tolerated: vec!["far".into()],

@@ -144,7 +144,9 @@ fn survey() {
             for violation in found {
                 let words: String = violation.message.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
                 let mut counts = counts.borrow_mut();
-                let entry = counts.entry(format!("{:?}: {words}", violation.rule)).or_insert((0, violation.to_string()));
+                let entry = counts
+                    .entry(format!("{:?}: {words}", violation.rule))
+                    .or_insert_with(|| (0, format!("{violation}\nafter {event:?}:\n{}", self::words(&seen, &made, &steps))));
                 entry.0 += 1;
             }
             night.act(&made, steps, crash);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use onsale_api::{Phase, Reason};
+use onsale_checker::Rule;
 use prometheus_client::{
     encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -88,6 +89,7 @@ pub struct Metrics {
     no_go: Gauge,
     contested: Gauge,
     events_dropped: Counter,
+    violations: ByEnum<Rule>,
 }
 
 impl Default for Metrics {
@@ -109,6 +111,7 @@ impl Default for Metrics {
             no_go: Gauge::default(),
             contested: Gauge::default(),
             events_dropped: Counter::default(),
+            violations: Family::default(),
         };
         all.register();
         all
@@ -131,6 +134,11 @@ impl Metrics {
         r.register("sales_no_go", "Sales whose condition Feasible is false", self.no_go.clone());
         r.register("sales_contested", "Sales whose condition Contested is true", self.contested.clone());
         r.register("events_dropped", "Events that were not delivered", self.events_dropped.clone());
+        r.register(
+            "plan_violations",
+            "Rules that plans and steps broke, as the checker sees it: a fault of the operator",
+            self.violations.clone(),
+        );
     }
 
     /// Everything in the text format of OpenMetrics.
@@ -177,6 +185,10 @@ impl Metrics {
         self.no_go.set(no_go);
         self.contested.set(contested);
     }
+    /// A plan, or what is due by it, broke a rule.
+    pub fn violation(&self, rule: Rule) {
+        self.violations.get_or_create(&Label { name: "rule", value: rule }).inc();
+    }
     /// An event was not delivered.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
@@ -192,8 +204,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.cloud_error(Reason::InsufficientCapacity);
         metrics.pass(Ending::Done, 0.01);
+        metrics.violation(Rule::NodeLimit);
         let text = metrics.text();
         assert!(text.contains("onsale_cloud_errors_total{reason=\"InsufficientCapacity\"} 1"), "{text}");
+        assert!(text.contains("onsale_plan_violations_total{rule=\"NodeLimit\"} 1"), "{text}");
         assert!(text.contains("onsale_passes_total{ending=\"Done\"} 1"), "{text}");
     }
 }

@@ -10,9 +10,9 @@ use onsale_api::{
 };
 
 use crate::{
-    distance::distances,
+    distance::{distances, too_far},
     lifecycle::Draft,
-    packing::Work,
+    packing::{NO_SALE, Work},
     plan::Waiting,
     snapshot::{Pool, Snapshot, TargetState, Workload},
 };
@@ -104,8 +104,8 @@ fn wishes<'a>(scope: &Scope<'a>, workload: &Workload) -> Vec<(usize, &'a SaleWor
         named.map(|(_, wish)| (index, wish))
     };
     let mut found: Vec<_> = (0..seen.sales.len()).filter(active).filter_map(of).collect();
-    // A sale that holds pays before one that is on its way back.
-    found.sort_by_key(|(index, _)| (!drafts[*index].phase.holds(), *index));
+    // A sale that holds, or would, pays before one that is on its way back.
+    found.sort_by_key(|(index, _)| (!drafts[*index].phase.holds() && candidate != Some(*index), *index));
     found
 }
 
@@ -164,8 +164,13 @@ fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workl
         });
     }
     all.problems.extend(found.left_out);
+    let near = |d: &Distance| wish.max_latency.is_none_or(|max| d.latency <= max);
+    // A sale that comes to a workload of another finds the other's distances frozen, and may refuse some of them.
+    let refused = frozen.into_iter().flatten().filter(|d| !near(d)).map(|d| too_far(wish, &d.pool, d.latency));
+    let refused: Vec<Waiting> = refused.filter(|w| !all.problems.contains(w)).collect();
+    all.problems.extend(refused);
     all.distances = frozen.cloned().unwrap_or(found.near_to_far);
-    all.distances.retain(|d| wish.max_latency.is_none_or(|max| d.latency <= max));
+    all.distances.retain(near);
 }
 
 /// Caps the floor by the HPA's maximum, and finds the replicas that need a place.
@@ -214,15 +219,18 @@ pub fn work(seen: &Snapshot, index: usize, demand: &Demand, now: Timestamp) -> O
     let target = workload.target.as_ref().filter(|t| !t.requests_missing)?;
     let (sale, wish) = match &demand.first {
         Some((sale, wish)) => (*sale, Some(wish)),
-        None => (usize::MAX, None),
+        None => (NO_SALE, None),
     };
     let (closed, stuck) = closed(seen, workload, demand, now);
+    // Without an overlay pods tolerate no taint, so that only existing nodes are open to them.
+    let tolerates = demand.holding || workload.placement.is_some();
+    let reach = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| tolerates || p.spec.nodes.ec2.is_none());
     Some(Work {
         index,
         id: workload.id.clone(),
         sale,
         requests: target.requests.clone(),
-        distances: demand.distances.iter().filter(|d| seen.pool(&d.pool).is_some()).cloned().collect(),
+        distances: demand.distances.iter().filter(reach).cloned().collect(),
         closed,
         stuck,
         target: demand.target,
@@ -231,6 +239,7 @@ pub fn work(seen: &Snapshot, index: usize, demand: &Demand, now: Timestamp) -> O
         zone_skew: target.zone_skew,
         node_terms: target.node_terms.clone(),
         opens: demand.holding,
+        leaves_soon: target.grace <= seen.settings.unschedulable_after,
     })
 }
 

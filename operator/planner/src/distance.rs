@@ -37,22 +37,22 @@ pub fn distances(wish: &SaleWorkload, pools: &[&Pool]) -> Distances {
                 message: format!("pool {} names no latency to {site}, which {} calls: add it to spec.latency", pool.name, wish.target.name),
                 until: None,
             }),
-            Ok(micros) if wish.max_latency.is_some_and(|max| micros > max.micros()) => found.left_out.push(Waiting {
-                reason: Reason::LatencyTooHigh,
-                message: format!(
-                    "{} would take {} in pool {}, more than maxLatency",
-                    wish.target.name,
-                    GoDuration::from_micros(micros),
-                    pool.name
-                ),
-                until: None,
-            }),
+            Ok(micros) if wish.max_latency.is_some_and(|max| micros > max.micros()) => {
+                found.left_out.push(too_far(wish, &pool.name, GoDuration::from_micros(micros)));
+            }
             Ok(micros) => costs.push((micros, &pool.name)),
         }
     }
     costs.sort_unstable();
     found.near_to_far = ranked(&costs);
     found
+}
+
+/// Why a pool is left out that is beyond `maxLatency`.
+#[must_use]
+pub fn too_far(wish: &SaleWorkload, pool: &str, latency: GoDuration) -> Waiting {
+    let message = format!("{} would take {latency} in pool {pool}, more than maxLatency", wish.target.name);
+    Waiting { reason: Reason::LatencyTooHigh, message, until: None }
 }
 
 /// What the workload calls: as declared, or once each site that any of the pools declares.

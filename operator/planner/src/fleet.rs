@@ -47,6 +47,7 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
         match nodes.iter().find(|n| n.instance.as_deref() == Some(&instance.id)) {
             Some(node) if node.draining => found.draining.push(node),
             Some(node) if node.ready && !node.cordoned && node.labelled && node.tainted => found.ready.push(node),
+            Some(node) if node.cordoned => found.lost.push(node),
             Some(_) if in_time => found.launching.push(instance),
             Some(node) => found.lost.push(node),
             None if in_time => found.launching.push(instance),

@@ -310,7 +310,9 @@ fn misplaced(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload, packing:
         .distances
         .first()
         .and_then(|_| seen.sales.iter().flat_map(|s| s.workload_ids().zip(&s.spec.workloads)).find(|(id, _)| *id == workload.id));
-    if target.zone_skew.is_some() || share.is_some_and(|(_, wish)| wish.max_share_per_pool.is_some()) {
+    // On the way back nobody is moved: what is far goes first.
+    let holding = matches!(plan.stage, Stage::Preparing | Stage::Holding);
+    if !holding || target.zone_skew.is_some() || share.is_some_and(|(_, wish)| wish.max_share_per_pool.is_some()) {
         return outside;
     }
     let usable = |bin: &&Bin| bin.state == BinState::Ready && node_of(seen, bin).is_none_or(|n| !n.draining);

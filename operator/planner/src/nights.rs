@@ -65,7 +65,7 @@ fn an_instance_that_never_joins_is_given_up_and_made_up_for() {
     let mut world = shop();
     world.never_join = 1;
     world.run_until("2026-12-05T17:10:00Z");
-    assert_eq!(world.spread("seat-map").contains("unbound"), false, "{}", world.spread("seat-map"));
+    assert!(!world.spread("seat-map").contains("unbound"), "{}", world.spread("seat-map"));
     assert!(world.log.iter().any(|l| l.contains("terminate 1 (NeverJoined)")), "{}", world.log.join("\n"));
     world.run_until("2026-12-05T19:00:00Z");
     world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);

@@ -83,7 +83,7 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
     if let Some(times) = draft.times.filter(|_| shown) {
         plan.predicted_ready_at = Some(predicted(scope, sale, draft, times, all_ready));
     }
-    plan.next = next(&plan, draft);
+    plan.next = next(&plan, draft, sale, scope.now);
     plan
 }
 
@@ -173,7 +173,10 @@ fn cost(scope: &Scope<'_>, index: usize, sale: &Sale, times: Option<Times>) -> C
     let ours = scope.packing.bins.iter().filter(|b| b.used && b.owner.as_ref().is_some_and(|(_, owner)| *owner == index));
     let hourly: Money = ours.map(|b| b.hourly).sum();
     let held = times.map_or(0, |t| t.ends_at.duration_since(t.starts_at).as_secs() + sale.spec.return_over.get().as_secs());
+    /// An estimate has no more digits than money has.
+    const CENT: i128 = 10_000;
     let window = i128::from(hourly.micros()) * i128::from(held.max(0)) / 3_600;
+    let window = (window + CENT - 1) / CENT * CENT;
     Cost { hourly, window: Money::from_micros(i64::try_from(window).unwrap_or(i64::MAX)) }
 }
 
@@ -184,13 +187,13 @@ fn late_start(sale: &Sale, draft: &Draft) -> bool {
     sale.created_at > times.starts_at || started.0.duration_since(times.starts_at) > TOLERANCE
 }
 
-fn next(plan: &SalePlan, draft: &Draft) -> Option<(Timestamp, String)> {
+fn next(plan: &SalePlan, draft: &Draft, sale: &Sale, now: Timestamp) -> Option<(Timestamp, String)> {
     let times = plan.times?;
     match plan.phase {
         Phase::Scheduled => Some((times.starts_at, "preparing starts".to_owned())),
         Phase::Preparing | Phase::Ready => Some((times.opens_at, "opens".to_owned())),
         Phase::Live => Some((times.ends_at, "the way back starts".to_owned())),
-        Phase::Returning => draft.entered.returning.as_ref().map(|t| (t.0, "returning".to_owned())),
+        Phase::Returning => draft.next_step(sale, now).map(|t| (t, "floors fall further".to_owned())),
         Phase::Completed | Phase::Missed | Phase::Cancelled | Phase::Invalid => None,
     }
 }

@@ -167,10 +167,24 @@ where
     removed.map(drop).with_context(|| format!("could not remove each {} of {namespace}", K::kind(&())))
 }
 
+/// The last calls to EC2 that were more than looking.
+async fn calls(bed: &Bed) -> String {
+    let Ok(ec2) = bed.ec2() else { return String::new() };
+    let all = ec2.calls(0).await.unwrap_or_default();
+    let acts: Vec<String> = all.iter().filter(|c| c.action != "DescribeInstances").map(|c| format!("{c:?}")).collect();
+    format!(
+        "--- EC2 calls but DescribeInstances ({}, the last are) ---\n{}\n",
+        acts.len(),
+        acts[acts.len().saturating_sub(TAIL)..].join("\n")
+    )
+}
+
 /// What one would look at first.
 async fn scene(bed: &Bed) -> String {
     let mut text = String::new();
-    let looks: [&[&str]; 4] = [
+    let looks: [&[&str]; 6] = [
+        &["get", "onsales,workloadplacements,capacitypools", "-A", "-o", "wide"],
+        &["get", "onsales", "-A", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status}{\"\\n\"}{end}"],
         &["get", "nodes", "-o", "wide"],
         &["get", "deployments,replicasets,hpa,jobs", "-A"],
         &["get", "pods", "-A", "--field-selector=status.phase!=Running"],
@@ -182,5 +196,6 @@ async fn scene(bed: &Bed) -> String {
         let end = lines[lines.len().saturating_sub(TAIL)..].join("\n");
         text += &format!("--- kubectl {} ({} lines, the last are) ---\n{end}\n", look.join(" "), lines.len());
     }
+    text += &calls(bed).await;
     text + &bed.log_tails(TAIL) + &format!("all of it: {}\n", bed.dir().display())
 }

@@ -53,7 +53,8 @@ async fn an_hpa_grows_above_its_floor_while_live_and_everything_returns(bed: &Be
     .await?;
     shop.wait_for("tour", &[Phase::Returning], SOON * 2).await?;
     // Buyers are still there: nodes stay as long as the HPA wants its replicas.
-    wait_until("the floor is back and the HPA still holds its replicas", SOON, async || Ok(min_replicas(&shop, "seat-map").await? == 4)).await?;
+    wait_until("the floor is back and the HPA still holds its replicas", SOON, async || Ok(min_replicas(&shop, "seat-map").await? == 4))
+        .await?;
     ensure!(shop.pods().await?.len() >= 50, "replicas were taken away from the HPA");
     ensure!(!shop.instances().await?.is_empty(), "nodes were taken away from the HPA");
     bed.metrics()?.set_load(shop.name, Target::label("app", "seat-map"), Load::Total(400));
@@ -98,23 +99,20 @@ async fn a_scaled_object_that_owns_the_hpa_gets_the_floor(bed: &Bed) -> Result<(
     let mut long = plan(&[("seat-map", 12, 3)]);
     long.duration = 20;
     shop.sale("tour", &long).await?;
-    let floor = async || -> Result<String> {
-        bed.kubectl(&["get", "scaledobject", "seat-map", "-n", shop.name, "-o", "jsonpath={.spec.minReplicaCount}"]).await?.ok()
+    let reaches = async |wanted: &str| -> Result<()> {
+        wait_until(format!("minReplicaCount is {wanted}"), SOON, async || {
+            let text =
+                bed.kubectl(&["get", "scaledobject", "seat-map", "-n", shop.name, "-o", "jsonpath={.spec.minReplicaCount}"]).await?.ok()?;
+            // KEDA hands it on to its HPA.
+            let patch = format!(r#"{{"spec":{{"minReplicas":{text}}}}}"#);
+            bed.kubectl(&["patch", "hpa", "seat-map", "-n", shop.name, "--type=merge", "-p", &patch]).await?.ok()?;
+            Ok(text == wanted)
+        })
+        .await
     };
-    wait_until("minReplicaCount is raised", SOON, async || {
-        let text = floor().await?;
-        // KEDA hands it on to its HPA.
-        bed.kubectl(&["patch", "hpa", "seat-map", "-n", shop.name, "--type=merge", "-p", &format!(r#"{{"spec":{{"minReplicas":{text}}}}}"#)]).await?;
-        Ok(text == "12")
-    })
-    .await?;
+    reaches("12").await?;
     shop.wait_for("tour", &[Phase::Returning], SOON).await?;
-    wait_until("minReplicaCount is restored", SOON, async || {
-        let text = floor().await?;
-        bed.kubectl(&["patch", "hpa", "seat-map", "-n", shop.name, "--type=merge", "-p", &format!(r#"{{"spec":{{"minReplicas":{text}}}}}"#)]).await?;
-        Ok(text == "4")
-    })
-    .await?;
+    reaches("4").await?;
     shop.wait_until_over("tour").await?;
     shop.expect_clean(&[]).await
 }

@@ -29,7 +29,8 @@ async fn strangers_never_land_on_burst_nodes_and_canaries_are_not_enrolled(bed: 
     let shop = Shop::open(bed, "strangers", 1).await?;
     shop.workload("seat-map", 4).await?;
     // The same labels, another Deployment: its name begins with the workload's.
-    let canary = workloads::deployment(shop.name, "seat-map-canary", 1, &json!({})).replace("\"app\":\"seat-map-canary\"", "\"app\":\"seat-map\",\"track\":\"canary\"");
+    let canary = workloads::deployment(shop.name, "seat-map-canary", 1, &json!({}))
+        .replace("\"app\":\"seat-map-canary\"", "\"app\":\"seat-map\",\"track\":\"canary\"");
     bed.apply(&canary).await?;
     let mut long = plan(&[("seat-map", 40, 3)]);
     long.duration = 20;
@@ -46,7 +47,11 @@ async fn strangers_never_land_on_burst_nodes_and_canaries_are_not_enrolled(bed: 
     shop.wait_for("tour", &[Phase::Returning], SOON).await?;
     for pod in shop.pods().await?.iter().filter(|p| !p.labels().contains_key("onsale.dev/placement") || p.name_any().contains("canary")) {
         ensure!(!node(pod).is_some_and(|n| n.starts_with("i-")), "{} landed on {:?}", pod.name_any(), node(pod));
-        ensure!(!pod.name_any().contains("canary") || !pod.labels().contains_key("onsale.dev/placement"), "{} was enrolled", pod.name_any());
+        ensure!(
+            !pod.name_any().contains("canary") || !pod.labels().contains_key("onsale.dev/placement"),
+            "{} was enrolled",
+            pod.name_any()
+        );
     }
     shop.wait_until_over("tour").await?;
     shop.expect_clean(&[("seat-map", 4)]).await
@@ -54,7 +59,8 @@ async fn strangers_never_land_on_burst_nodes_and_canaries_are_not_enrolled(bed: 
 
 async fn a_workload_with_its_own_zone_spread_keeps_it(bed: &Bed) -> Result<()> {
     let shop = Shop::open(bed, "spread", 1).await?;
-    let mut manifest: serde_json::Value = serde_json::from_str(&workloads::deployment(shop.name, "seat-map", 4, &json!({})).replace("2Gi", "1Gi"))?;
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&workloads::deployment(shop.name, "seat-map", 4, &json!({})).replace("2Gi", "1Gi"))?;
     manifest["spec"]["template"]["spec"]["topologySpreadConstraints"] = json!([{
         "maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "seat-map"}},
     }]);
@@ -64,7 +70,10 @@ async fn a_workload_with_its_own_zone_spread_keeps_it(bed: &Bed) -> Result<()> {
     (long.opens_in, long.duration) = (24, 10);
     shop.sale("tour", &long).await?;
     shop.wait_for("tour", &[Phase::Ready, Phase::Live], SOON).await?;
-    wait_until("all 30 run", SOON, async || Ok(shop.spread("seat-map").await?.iter().filter(|(z, _)| !z.is_empty()).map(|(_, n)| n).sum::<usize>() == 30)).await?;
+    wait_until("all 30 run", SOON, async || {
+        Ok(shop.spread("seat-map").await?.iter().filter(|(z, _)| !z.is_empty()).map(|(_, n)| n).sum::<usize>() == 30)
+    })
+    .await?;
     let spread = shop.spread("seat-map").await?;
     let (least, most) = (spread.values().min().context("no pods")?, spread.values().max().context("no pods")?);
     ensure!(spread.len() == 3 && most - least <= 2, "the pods' own spread is broken: {spread:?}");
@@ -97,7 +106,17 @@ async fn a_foreign_lower_value_is_written_again_and_restored(bed: &Bed) -> Resul
     long.duration = 14;
     shop.sale("tour", &long).await?;
     shop.wait_for("tour", &[Phase::Live], SOON).await?;
-    let scale = ["patch", "deployment", "seat-map", "-n", shop.name, "--subresource=scale", "--field-manager=argocd-controller", "--type=merge", "-p"];
+    let scale = [
+        "patch",
+        "deployment",
+        "seat-map",
+        "-n",
+        shop.name,
+        "--subresource=scale",
+        "--field-manager=argocd-controller",
+        "--type=merge",
+        "-p",
+    ];
     let args: Vec<&str> = scale.into_iter().chain([r#"{"spec":{"replicas":6}}"#]).collect();
     bed.kubectl(&args).await?.ok()?;
     wait_until("the floor is written again", SOON, async || Ok(shop.replicas("seat-map").await? == 20)).await?;
@@ -111,9 +130,14 @@ async fn the_operator_may_do_what_it_needs_and_no_more(bed: &Bed) -> Result<()> 
     let shop = Shop::open(bed, "rights", 1).await?;
     let own = bed.commands().with_kubeconfig(shop.operator.kubeconfig());
     let may = async |verb: &str, resource: &str, namespace: &str| -> Result<bool> {
-        Ok(own.kubectl(["auth", "can-i", verb, resource, "-n", namespace]).await?.stdout.trim() == "yes")
+        // `kind/subresource` would be read as `kind/name`.
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let subresource = format!("--subresource={subresource}");
+        Ok(own.kubectl(["auth", "can-i", verb, resource, &subresource, "-n", namespace]).await?.stdout.trim() == "yes")
     };
-    for (verb, resource) in [("patch", "deployments/scale"), ("create", "pods/eviction"), ("delete", "pods"), ("patch", "nodes"), ("list", "namespaces")] {
+    for (verb, resource) in
+        [("patch", "deployments/scale"), ("create", "pods/eviction"), ("delete", "pods"), ("patch", "nodes"), ("list", "namespaces")]
+    {
         ensure!(may(verb, resource, shop.name).await?, "it may not {verb} {resource}, which it needs");
     }
     let forbidden = [
@@ -137,7 +161,10 @@ async fn the_operator_may_do_what_it_needs_and_no_more(bed: &Bed) -> Result<()> 
         ("update", "leases"),
     ];
     for (verb, resource) in forbidden {
-        ensure!(!may(verb, resource, shop.name).await?, "it may {verb} {resource} in a namespace that is not its own, which it has no business doing");
+        ensure!(
+            !may(verb, resource, shop.name).await?,
+            "it may {verb} {resource} in a namespace that is not its own, which it has no business doing"
+        );
     }
     Ok(())
 }

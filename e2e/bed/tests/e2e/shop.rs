@@ -61,9 +61,9 @@ pub struct Plan {
     pub more: Value,
 }
 
-/// A sale of `workloads` that opens in 16 s, lasts 6 s and returns over 4 s.
+/// A sale of `workloads` that opens in 15 s, lasts 5 s and returns over 3 s.
 pub fn plan(workloads: &[(&'static str, i32, i32)]) -> Plan {
-    Plan { opens_in: 16, duration: 6, return_over: 4, workloads: workloads.to_vec(), more: json!({}) }
+    Plan { opens_in: 15, duration: 5, return_over: 3, workloads: workloads.to_vec(), more: json!({}) }
 }
 
 impl<'a> Shop<'a> {
@@ -203,8 +203,17 @@ impl<'a> Shop<'a> {
 
     /// Instances of this shop that are not terminated.
     pub async fn instances(&self) -> Result<Vec<Instance>> {
+        Ok(self.all_instances().await?.into_iter().filter(|i| i.state != "terminated").collect())
+    }
+
+    /// Instances of this shop that ever were.
+    pub async fn ever_launched(&self) -> Result<usize> {
+        Ok(self.all_instances().await?.len())
+    }
+
+    async fn all_instances(&self) -> Result<Vec<Instance>> {
         let mine = |i: &Instance| i.tags.get("onsale.dev/pool").is_some_and(|p| p.starts_with(&format!("{}-", self.name)));
-        Ok(self.bed.ec2()?.instances().await?.into_iter().filter(|i| mine(i) && i.state != "terminated").collect())
+        Ok(self.bed.ec2()?.instances().await?.into_iter().filter(mine).collect())
     }
 
     /// Nothing is left: no instance, no burst node, every field as it was, no record, no overlay, no finalizer, no condition that contradicts it.
@@ -231,7 +240,17 @@ impl<'a> Shop<'a> {
         );
         let overlays = self.bed.kubectl(&["get", "podtemplates", "-n", self.name, "-o", "name"]).await?.ok()?;
         ensure!(overlays.trim().is_empty(), "an overlay is left: {overlays}");
-        self.expect_settled().await
+        self.expect_settled().await?;
+        self.expect_checker_content().await
+    }
+
+    /// Every plan since the operator started was one that the checker had nothing to say against.
+    async fn expect_checker_content(&self) -> Result<()> {
+        let metrics = self.operator.metrics(self.bed, FIRST).await?;
+        let violations: Vec<&str> =
+            metrics.lines().filter(|l| l.starts_with("onsale_plan_violations_total") && !l.ends_with(" 0")).collect();
+        ensure!(violations.is_empty(), "the checker objects: {violations:?}");
+        Ok(())
     }
 
     /// Finalizers are gone, and every status agrees with the world.

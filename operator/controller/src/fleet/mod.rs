@@ -2,11 +2,13 @@
 //!
 //! - [`observe`]: watches and cloud reads to the planner's snapshot
 //! - [`act`]: the steps that are due, one file per kind of step
+//! - [`judge`]: the checker's word on plan and steps, which is told and never obeyed
 //! - [`status`]: what is told in the status of every object, one file per kind
 //! - [`sweep`]: returns instances whose pool does not exist any more
 //! - [`wake`]: triggers, exact timers and back-off: when the next pass is
 
 pub mod act;
+pub mod judge;
 pub mod observe;
 pub mod status;
 pub mod sweep;
@@ -120,7 +122,7 @@ impl Fleet {
         self.context.config.telemetry.health.set_synced(self.world.synced());
         let plan = onsale_planner::plan(&observed.snapshot, now);
         let outcomes = self.act(&plan, &observed, now).await;
-        let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, now };
+        let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
         self.sweeper.sweep(&self.context, &observed.snapshot, now).await;
         let failed = written.failed > 0 || outcomes.iter().any(|o| o.stop.is_some());
@@ -136,16 +138,20 @@ impl Fleet {
     /// Carries out what is due, but for chains that back off and steps that an unknown forbids.
     async fn act(&mut self, plan: &Plan, observed: &Observed, now: Timestamp) -> Vec<act::Outcome> {
         let mut chains = observed.gaps.withhold(onsale_planner::due(plan, &observed.snapshot, now), &observed.snapshot);
+        judge::judge(self.context.metrics(), &observed.snapshot, plan, &chains, now);
         let monotonic = self.context.clock.monotonic();
         self.backoff.retain(|key, backoff| backoff.until > monotonic || chains.iter().any(|c| c.key == *key));
         chains.retain(|chain| self.backoff.get(&chain.key).is_none_or(|b| b.until <= monotonic));
         let job = act::Job { context: &self.context, world: &self.world, seen: &observed.snapshot, now };
         let outcomes = act::act(chains, &job).await;
         for outcome in &outcomes {
-            match outcome.stop.as_ref().map(|stop| stop.retry(self.backoff.get(&outcome.key).map_or(1, |b| b.failures + 1))) {
-                Some(pause) => self.backoff.entry(outcome.key.clone()).or_default().fail(self.context.clock.monotonic() + pause),
-                None => drop(self.backoff.remove(&outcome.key)),
-            }
+            let Some(stop) = &outcome.stop else {
+                self.backoff.remove(&outcome.key);
+                continue;
+            };
+            let backoff = self.backoff.entry(outcome.key.clone()).or_default();
+            let until = self.context.clock.monotonic() + stop.retry(backoff.failures + 1);
+            backoff.fail(until, stop.waiting());
         }
         outcomes
     }

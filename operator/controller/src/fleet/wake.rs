@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
+use onsale_planner::plan::Waiting;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout_at},
@@ -28,19 +29,21 @@ pub struct Wake {
 }
 
 /// How long a chain that failed rests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     /// Failures in a row.
     pub failures: i32,
     /// Monotonic time of the next try.
     pub until: Duration,
+    /// What it failed with, which holds until it is tried again.
+    pub why: Option<Waiting>,
 }
 
 impl Backoff {
     /// One more failure.
-    pub fn fail(&mut self, until: Duration) {
+    pub fn fail(&mut self, until: Duration, why: Option<Waiting>) {
         self.failures = self.failures.saturating_add(1);
-        self.until = until;
+        (self.until, self.why) = (until, why);
     }
 }
 

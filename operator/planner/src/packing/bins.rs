@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use onsale_api::{Money, pool::InstanceType};
 
-use super::{Keep, Work};
+use super::{Keep, NO_SALE, Work};
 use crate::{
     fleet,
     resources::{DEFAULT_PODS, Resources},
@@ -64,8 +64,15 @@ impl Bin {
     /// Keeps room for one replica.
     pub fn reserve(&mut self, work: &Work) {
         self.free.add(&work.requests, -1);
+        self.serve(work);
+    }
+
+    /// Is used, at the charge of the first sale that uses it.
+    fn serve(&mut self, work: &Work) {
         self.used = true;
-        self.owner.get_or_insert_with(|| (work.id.namespace.clone(), work.sale));
+        if work.sale != NO_SALE {
+            self.owner.get_or_insert_with(|| (work.id.namespace.clone(), work.sale));
+        }
     }
 }
 
@@ -114,8 +121,9 @@ impl Bins {
 
     /// The first bin of the pool with room for one more replica.
     #[must_use]
-    pub fn with_room(&self, pool: &str, work: &Work) -> Option<usize> {
-        self.by_pool.get(pool)?.iter().copied().find(|i| self.all[*i].free.count_of(&work.requests) > 0)
+    pub fn with_room(&self, pool: &str, work: &Work, keep: Keep) -> Option<usize> {
+        let usable = |i: &usize| work.may_use(self.all[*i].state, keep) && self.all[*i].free.count_of(&work.requests) > 0;
+        self.by_pool.get(pool)?.iter().copied().find(usable)
     }
 
     /// Replicas of a workload that run and stay, by pool; under the empty name those on nodes of no pool.
@@ -133,7 +141,7 @@ impl Bins {
         counts
     }
 
-    /// Puts the workload's bound pods into their bins. A pod that is going still takes its room, and counts for nothing.
+    /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.
     fn settle(&mut self, seen: &Snapshot, work: &Work, keep: Keep) {
         for pod in &seen.workloads[work.index].pods {
             let Some(node) = &pod.node else { continue };
@@ -146,12 +154,13 @@ impl Bins {
             if keep == Keep::Existing && bin.instance_type.is_some() {
                 continue;
             }
-            bin.free.add(&work.requests, -1);
+            if !pod.terminating || !work.leaves_soon {
+                bin.free.add(&work.requests, -1);
+            }
             if !pod.terminating {
                 *bin.replicas.entry(work.index).or_default() += 1;
                 *bin.running.entry(work.index).or_default() += 1;
-                bin.used = true;
-                bin.owner.get_or_insert_with(|| (work.id.namespace.clone(), work.sale));
+                bin.serve(work);
             }
         }
     }
@@ -173,9 +182,9 @@ fn of_pool(pool: &Pool, seen: &Snapshot, now: Timestamp) -> Vec<Bin> {
     // Lost nodes hold what runs there and offer nothing: those that still serve keep counting.
     bins.extend(have.lost.iter().map(|n| Bin { room: Resources::default(), free: Resources::default(), ..real(n, BinState::Ready) }));
     for instance in &have.launching {
-        let node = seen.known_nodes().find(|n| n.instance.as_deref() == Some(&instance.id)).map(|n| n.name.clone());
-        let name = node.unwrap_or_else(|| format!("launching-{}", instance.id));
-        let room = shape(pool, &instance.instance_type, seen);
+        let node = seen.known_nodes().find(|n| n.instance.as_deref() == Some(&instance.id));
+        let name = node.map_or_else(|| format!("launching-{}", instance.id), |n| n.name.clone());
+        let room = joining(shape(pool, &instance.instance_type, seen), node);
         let bin = empty(pool, name, Some(instance.instance_type.clone()), room);
         bins.push(Bin { instance: Some(instance.id.clone()), state: BinState::Launching, ..bin });
     }
@@ -203,6 +212,14 @@ fn empty(pool: &Pool, node: String, instance_type: Option<String>, room: Resourc
         owner: None,
         used: false,
     }
+}
+
+/// The room of a node that may have joined and is not Ready yet: no more than it offers already. What device plugins add comes later, and is as declared.
+fn joining(mut room: Resources, node: Option<&Node>) -> Resources {
+    if let Some(real) = node.map(room_of) {
+        (room.cpu, room.memory, room.pods) = (room.cpu.min(real.cpu), room.memory.min(real.memory), room.pods.min(real.pods));
+    }
+    room
 }
 
 /// A bin for a node that is to be launched.

@@ -131,7 +131,8 @@ impl Bounds<'_> {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
         let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);
-        let ours = rented.iter().filter(|b| b.owner.as_ref().is_some_and(|(namespace, _)| *namespace == work.id.namespace)).count();
+        // What nobody uses yet may be used by this namespace before the packing ends.
+        let ours = rented.iter().filter(|b| b.owner.as_ref().is_none_or(|(namespace, _)| *namespace == work.id.namespace)).count();
         match each {
             Some(each) if ours >= usize::try_from(each).unwrap_or_default() => no(
                 Reason::LimitReached,

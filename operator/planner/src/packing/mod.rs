@@ -22,6 +22,9 @@ use crate::{
 pub use bins::{Bin, BinState, Bins};
 use bounds::Bounds;
 
+/// Stands for the sale of a workload that no active sale names: nobody is charged.
+pub const NO_SALE: usize = usize::MAX;
+
 /// What one workload wants of the packing.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -29,7 +32,7 @@ pub struct Work {
     pub index: usize,
     /// Whose.
     pub id: WorkloadId,
-    /// Index of the sale in [`Snapshot::sales`] whose budget pays for new nodes.
+    /// Index of the sale in [`Snapshot::sales`] whose budget pays for new nodes, or [`NO_SALE`].
     pub sale: usize,
     /// What one pod asks for.
     pub requests: Resources,
@@ -49,8 +52,19 @@ pub struct Work {
     pub zone_skew: Option<i32>,
     /// The pods' own required node labels.
     pub node_terms: Vec<Vec<Requirement>>,
+    /// Pods that are being deleted are gone before an instance could serve: their room counts as free.
+    pub leaves_soon: bool,
     /// A sale raises its floor: new nodes may be opened for it.
     pub opens: bool,
+}
+
+impl Work {
+    /// Whether replicas that do not run yet may go to a node in this state. What no sale raises gets no node that has yet to come, and none that is on its
+    /// way out: at home only, where what still runs on one may have no better place.
+    #[must_use]
+    pub fn may_use(&self, state: BinState, keep: Keep) -> bool {
+        self.opens || state == BinState::Ready || (state == BinState::Draining && keep == Keep::Existing)
+    }
 }
 
 /// How much of today's placement stays.
@@ -95,7 +109,7 @@ pub fn pack(seen: &Snapshot, works: &[Work], keep: Keep, now: Timestamp) -> Pack
 }
 
 fn attempt(seen: &Snapshot, works: &[Work], keep: Keep, now: Timestamp, retry: bool) -> Packing {
-    let mut pass = Pass { bins: Bins::of(seen, works, keep, now), bounds: Bounds { seen, now, retry }, works: BTreeMap::new() };
+    let mut pass = Pass { keep, bins: Bins::of(seen, works, keep, now), bounds: Bounds { seen, now, retry }, works: BTreeMap::new() };
     let mut order: Vec<&Work> = works.iter().collect();
     order.sort_by_key(|w| (std::cmp::Reverse(sensitivity(w)), w.id.clone()));
     for work in &order {
@@ -120,6 +134,7 @@ fn sensitivity(work: &Work) -> i64 {
 }
 
 struct Pass<'a> {
+    keep: Keep,
     bins: Bins,
     bounds: Bounds<'a>,
     works: BTreeMap<usize, Packed>,
@@ -186,7 +201,7 @@ impl Pass<'_> {
     /// A bin of the pool with room for one replica, opened if need be, or why there is none.
     fn place_in(&mut self, work: &Work, pool: &str, counts: &BTreeMap<String, i32>, share: i32) -> Result<usize, Waiting> {
         self.bounds.may_hold(work, pool, counts)?;
-        if let Some(bin) = self.bins.with_room(pool, work) {
+        if let Some(bin) = self.bins.with_room(pool, work, self.keep) {
             return Ok(bin);
         }
         let bin = self.bounds.new_node(work, pool, &self.bins, share)?;

@@ -44,6 +44,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
         zone_skew: None,
         node_terms: Vec::new(),
         opens: true,
+        leaves_soon: true,
     });
     let works = works.collect();
     Scene { seen: snapshot(vec![sale], pools, nodes, workloads), works }

@@ -26,11 +26,8 @@ pub(super) fn plan(seen: &Snapshot, now: Timestamp) -> Plan {
     let mut forecasts = BTreeMap::new();
     for index in sales::in_order(seen, &drafts) {
         postpone(seen, &mut drafts, index, now);
-        if drafts[index].waits() {
-            if let Some(forecast) = start(seen, &mut drafts, index, now) {
-                forecasts.insert(index, forecast);
-            }
-        }
+        let forecast = if drafts[index].waits() { start(seen, &mut drafts, index, now) } else { None };
+        forecasts.extend(forecast.map(|forecast| (index, forecast)));
     }
     let frozen: BTreeSet<usize> = (0..drafts.len()).filter(|i| sales::frozen(seen, &seen.sales[*i], &drafts[*i]).is_some()).collect();
     let scope = demand::Scope { seen, drafts: &drafts, candidate: None, frozen: &frozen, now };
@@ -113,6 +110,8 @@ fn pool_plans(
     let mut at_home = works(seen, demands, now);
     for work in &mut at_home {
         (work.closed, work.reserve) = (0, if demands[work.index].holding { work.reserve } else { 0 });
+        // Nothing is opened on the way back: what would need a new node stays where it is.
+        work.opens = false;
     }
     let home = pack(seen, &at_home, Keep::Existing, now);
     let (held, used) = (of(Phase::holds), of(Phase::is_active));
@@ -130,15 +129,15 @@ fn sale_plans(
     now: Timestamp,
 ) -> Vec<SalePlan> {
     let mut plans = Vec::with_capacity(drafts.len());
-    for index in 0..drafts.len() {
+    for (index, draft) in drafts.iter_mut().enumerate() {
         let sale = &seen.sales[index];
         let (packing, workloads) = forecasts.get(&index).map_or((packing, workloads), |f| (&f.packing, f.workloads.as_slice()));
         let scope = sales::Scope { seen, packing, workloads, now };
-        let mut plan = sales::plan(&scope, index, &drafts[index]);
-        if promote(&plan, &mut drafts[index], sale, seen, pools, now) {
-            plan = sales::plan(&scope, index, &drafts[index]);
+        let mut plan = sales::plan(&scope, index, draft);
+        if promote(&plan, draft, sale, seen, pools, now) {
+            plan = sales::plan(&scope, index, draft);
         }
-        plan.frozen = sales::frozen(seen, sale, &drafts[index]).or_else(|| demand_above_floor(seen, sale, &drafts[index], pools, now));
+        plan.frozen = sales::frozen(seen, sale, draft).or_else(|| demand_above_floor(seen, sale, draft, pools, now));
         plans.push(plan);
     }
     plans

@@ -24,6 +24,7 @@ use onsale_api::Reason;
 use onsale_cloud::CloudError;
 use onsale_planner::{
     Chain, Snapshot, Step,
+    plan::Waiting,
     snapshot::{Pool, SaleId, WorkloadId},
     steps::ChainKey,
 };
@@ -104,6 +105,12 @@ impl Stop {
             Self::Failed(_) => Some(Reason::ApiError),
             Self::Impossible(_) => Some(Reason::InvalidConfiguration),
         }
+    }
+
+    /// As statuses tell it; `None` where nothing is wrong.
+    #[must_use]
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.reason().map(|reason| Waiting { reason, message: self.to_string(), until: None })
     }
 
     fn ending(&self) -> Ending {

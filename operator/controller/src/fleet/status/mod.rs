@@ -12,6 +12,8 @@ mod sale_conditions;
 mod unreadable;
 mod write;
 
+use std::collections::BTreeMap;
+
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -24,11 +26,13 @@ use onsale_planner::{
     Plan,
     plan::{PoolPlan, SalePlan, WorkloadPlan},
     snapshot::{Sale, WorkloadId},
+    steps::ChainKey,
 };
 
 use super::{
     act::Outcome,
     observe::{Observed, World},
+    wake::Backoff,
 };
 use crate::{context::Context, events, metrics::NodeState};
 
@@ -42,6 +46,8 @@ pub struct Material<'a> {
     pub plan: &'a Plan,
     /// What was done.
     pub outcomes: &'a [Outcome],
+    /// Chains that rest after a failure.
+    pub resting: &'a BTreeMap<ChainKey, Backoff>,
     /// The pass's instant.
     pub now: Timestamp,
 }

@@ -4,15 +4,17 @@ use onsale_api::Reason;
 use onsale_planner::{plan::Waiting, steps::ChainKey};
 
 use super::Material;
+use crate::fleet::act::Stop;
 
 /// What went wrong in the chain of `key`, or is unknown about it.
 pub fn of(key: &ChainKey, material: &Material<'_>) -> Vec<Waiting> {
     let plain = |reason, message| Waiting { reason, message, until: None };
     let mut all: Vec<Waiting> = unknown(key, material).map(|why| plain(Reason::Unknown, why)).into_iter().collect();
+    if material.outcomes.iter().all(|o| o.key != *key) {
+        all.extend(material.resting.get(key).and_then(|b| b.why.clone()));
+    }
     for outcome in material.outcomes.iter().filter(|o| o.key == *key) {
-        if let Some((stop, reason)) = outcome.stop.as_ref().and_then(|stop| Some((stop, stop.reason()?))) {
-            all.push(plain(reason, stop.to_string()));
-        }
+        all.extend(outcome.stop.as_ref().and_then(Stop::waiting));
         all.extend(outcome.blocked.first().map(|why| {
             let others = outcome.blocked.len() - 1;
             let more = if others == 0 { String::new() } else { format!(" (and {others} more)") };

@@ -151,7 +151,7 @@ fn stuck(case: &Case<'_>) -> Option<(Reason, String)> {
     })
 }
 
-/// Go or no-go. After the opening it is history, and stays as it was.
+/// Go or no-go. On the way back it is history, and stays as it was until nothing is asked for any more.
 fn feasible(case: &Case<'_>) -> Verdict {
     let is = |status, reason, message: &str| verdict(types::FEASIBLE, status, reason, message);
     match case.plan.phase {
@@ -160,7 +160,8 @@ fn feasible(case: &Case<'_>) -> Verdict {
             is(false, why, &message)
         }
         Phase::Missed => is(false, Reason::Missed, "the window was over when the sale was first seen"),
-        Phase::Returning | Phase::Completed | Phase::Cancelled => kept(case, types::FEASIBLE),
+        Phase::Returning => kept(case, types::FEASIBLE),
+        Phase::Completed | Phase::Cancelled => is(true, reason(case.plan.phase), "nothing is asked for any more"),
         _ if case.plan.unplaced > 0 => {
             let (why, message) = case.missing();
             is(false, why, &format!("{} replicas find no place: {message}", case.plan.unplaced))

@@ -1,0 +1,156 @@
+//! The API as a `tower::Service`: each request takes a little virtual time, then happens at once; writes of controllers meet their fate.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{Request, Response, body::Bytes};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    failure::Failure,
+    request::{Ask, Verb, parse},
+    scale,
+    select::Selection,
+    store::Store,
+    watch::Reply,
+    write::{self, Answer},
+};
+use crate::{
+    journal,
+    sim::{Caller, Fate, Inner, Sim, What},
+};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The API, as one caller reaches it.
+#[derive(Clone)]
+pub struct Server {
+    sim: Sim,
+    caller: Caller,
+}
+
+impl Server {
+    /// A client for `caller`. Make it inside the runtime.
+    #[must_use]
+    pub fn client(sim: &Sim, caller: Caller) -> kube::Client {
+        kube::Client::new(Self { sim: sim.clone(), caller }, "default")
+    }
+}
+
+impl tower::Service<Request<Body>> for Server {
+    type Response = Response<Reply>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (sim, caller) = (self.sim.clone(), self.caller.clone());
+        Box::pin(async move {
+            sleep_until(Instant::now() + sim.latency()).await;
+            let (parts, body) = request.into_parts();
+            let content = parts.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+            let body = body.collect_bytes().await?;
+            match parse(&parts.method, &parts.uri, &content, &body) {
+                Ok(ask) => answer(&sim, &caller, &ask).await,
+                Err(failure) => respond(failure.code, &failure.status()),
+            }
+        })
+    }
+}
+
+fn respond(code: u16, body: &Value) -> Result<Response<Reply>, Error> {
+    let reply = Reply::Whole(Some(Bytes::from(body.to_string())));
+    Ok(Response::builder().status(code).header("content-type", "application/json").body(reply)?)
+}
+
+async fn answer(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>, Error> {
+    if caller.controlled && sim.is_forbidden(ask.kind) {
+        let failure = Failure::forbidden(ask.kind, ask.verb.word());
+        return respond(failure.code, &failure.status());
+    }
+    match ask.verb {
+        Verb::Watch => return watch(sim, caller, ask),
+        verb if verb.is_write() => {}
+        _ => return finish(sim.with(|inner| read(&inner.store, ask))),
+    }
+    if !caller.controlled {
+        return finish(sim.with(|inner| write::write(&mut inner.store, ask, inner.now)));
+    }
+    // Events are for people: a fault there must cost nothing, and they would double the writes to loop over.
+    if ask.kind.plural == "events" {
+        return finish(sim.with(|inner| write::write(&mut inner.store, ask, inner.now)));
+    }
+    let what = What { verb: ask.verb.word(), place: journal::place(ask) };
+    match sim.meet(caller, &what).await {
+        Fate::Refuse => {
+            sim.with(|inner| inner.journal.add(inner.now, &caller.name, &what, "refused by a fault"));
+            finish(Err(Failure::internal("injected fault")))
+        }
+        Fate::Lose => {
+            drop(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await);
+            Err("connection reset by peer (injected fault)".into())
+        }
+        Fate::Happen => finish(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await),
+    }
+}
+
+fn carry_out(inner: &mut Inner, caller: &Caller, what: &What, ask: &Ask) -> Result<Answer, Failure> {
+    let name = if ask.name.is_empty() { ask.body["metadata"]["name"].as_str().unwrap_or_default() } else { &ask.name };
+    let before = inner.store.get(ask.kind, &ask.namespace, name).cloned();
+    let result = write::write(&mut inner.store, ask, inner.now);
+    let after = inner.store.get(ask.kind, &ask.namespace, name).cloned();
+    let told = match &result {
+        Ok(_) => journal::change(ask, before.as_deref(), after.as_deref()),
+        Err(failure) => format!("{} {}", failure.code, failure.message),
+    };
+    inner.journal.add(inner.now, &caller.name, what, &told);
+    if result.is_ok() {
+        crate::rules::after_write(inner, ask, before.as_deref(), after.as_deref());
+    }
+    result
+}
+
+fn finish(result: Result<Answer, Failure>) -> Result<Response<Reply>, Error> {
+    match result {
+        Ok((code, body)) => respond(code, &body),
+        Err(failure) => respond(failure.code, &failure.status()),
+    }
+}
+
+fn read(store: &Store, ask: &Ask) -> Result<Answer, Failure> {
+    match (ask.verb, ask.sub.as_deref()) {
+        (Verb::Get, Some("scale")) => scale::read(store, ask),
+        (Verb::Get, _) => Ok((200, write::get(store, ask.kind, &ask.namespace, &ask.name)?)),
+        _ => Ok((200, Arc::new(list(store, ask)))),
+    }
+}
+
+fn list(store: &Store, ask: &Ask) -> Value {
+    let selection = Selection::of(ask);
+    let skip = ask.param("continue").and_then(|c| c.parse::<usize>().ok()).unwrap_or_default();
+    let limit = ask.param("limit").and_then(|l| l.parse::<usize>().ok()).filter(|l| *l > 0).unwrap_or(usize::MAX);
+    let all: Vec<&Arc<Value>> = store.list(ask.kind).filter(|o| selection.matches(o)).collect();
+    let items: Vec<&Value> = all.iter().skip(skip).take(limit).map(|o| &***o).collect();
+    let mut metadata = json!({"resourceVersion": store.version().to_string()});
+    if all.len() > skip.saturating_add(limit) {
+        metadata["continue"] = json!((skip + limit).to_string());
+    }
+    json!({"apiVersion": ask.kind.api_version(), "kind": format!("{}List", ask.kind.kind), "metadata": metadata, "items": items})
+}
+
+fn watch(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>, Error> {
+    let since = ask.param("resourceVersion").filter(|v| *v != "0").and_then(|v| v.parse().ok());
+    let timeout = Duration::from_secs(ask.param("timeoutSeconds").and_then(|t| t.parse().ok()).unwrap_or(1800));
+    let stream = sim.hub(|hub| hub.listen(ask.kind, Selection::of(ask), since, timeout, caller.controlled));
+    Ok(Response::builder().status(200).header("content-type", "application/json").body(Reply::Watch(stream))?)
+}

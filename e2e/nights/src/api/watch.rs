@@ -1,0 +1,184 @@
+//! Watches: who listens, what was lately, and the stream of JSON lines that an answer is.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::body::{Body, Bytes, Frame};
+use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{failure::Failure, kinds::Kind, select::Selection, store::Event};
+
+/// How many events are kept for watches that begin in the past.
+const HISTORY: usize = 20_000;
+
+struct Listener {
+    kind: Kind,
+    selection: Selection,
+    controlled: bool,
+    /// It has heard of everything up to this version.
+    begun: u64,
+    sender: UnboundedSender<Bytes>,
+}
+
+/// Everybody who listens, and what was lately.
+#[derive(Default)]
+pub struct Hub {
+    listeners: Vec<Listener>,
+    history: VecDeque<Event>,
+    /// The newest version that is no longer in the history.
+    floor: u64,
+    version: u64,
+    withheld: BTreeSet<&'static str>,
+    late: Vec<Event>,
+}
+
+fn line(event: &Event, selection: &Selection) -> Option<Bytes> {
+    let (before, after) = (event.old.as_ref().is_some_and(|o| selection.matches(o)), selection.matches(&event.new));
+    let kind = match (before, after && !event.deleted) {
+        (false, true) => "ADDED",
+        (true, true) => "MODIFIED",
+        (true, false) => "DELETED",
+        (false, false) => return None,
+    };
+    Some(bytes(&json!({"type": kind, "object": &*event.new})))
+}
+
+fn bytes(value: &Value) -> Bytes {
+    let mut text = value.to_string();
+    text.push('\n');
+    Bytes::from(text)
+}
+
+impl Hub {
+    /// Begins at a version of the store.
+    pub fn start_at(&mut self, version: u64) {
+        (self.floor, self.version) = (version, version);
+    }
+
+    /// Tells everybody.
+    pub fn publish(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.version = self.version.max(event.version);
+            let withheld = self.withheld.contains(event.kind.plural);
+            self.tell(&event, withheld);
+            if withheld {
+                self.late.push(event.clone());
+            }
+            self.history.push_back(event);
+        }
+        while self.history.len() > HISTORY {
+            self.floor = self.history.pop_front().map_or(self.floor, |e| e.version);
+        }
+    }
+
+    fn tell(&mut self, event: &Event, but_controlled: bool) {
+        self.listeners.retain(|l| !l.sender.is_closed());
+        for listener in self.listeners.iter().filter(|l| l.kind == event.kind && !(but_controlled && l.controlled)) {
+            if let Some(line) = line(event, &listener.selection) {
+                // A listener that is gone is dropped with the next event.
+                let _ = listener.sender.send(line);
+            }
+        }
+    }
+
+    /// Controllers hear nothing more of this kind, though their watch stays open, until [`Hub::release`].
+    pub fn withhold(&mut self, kind: Kind) {
+        self.withheld.insert(kind.plural);
+    }
+
+    /// Controllers hear what was withheld, in order.
+    pub fn release(&mut self) {
+        self.withheld.clear();
+        for event in std::mem::take(&mut self.late) {
+            let missed = |l: &&Listener| l.kind == event.kind && l.controlled && l.begun < event.version;
+            for listener in self.listeners.iter().filter(missed) {
+                if let Some(line) = line(&event, &listener.selection) {
+                    let _ = listener.sender.send(line);
+                }
+            }
+        }
+    }
+
+    /// Cuts every watch.
+    pub fn cut(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// Cuts every watch and forgets the past, so that watches which go on from where they were get 410.
+    pub fn compact(&mut self) {
+        self.cut();
+        self.history.clear();
+        self.floor = self.version;
+    }
+
+    /// A new watch, from `since` on. Where the history does not reach that far, it is one error event: that is how a real API server says 410 here.
+    pub fn listen(&mut self, kind: Kind, selection: Selection, since: Option<u64>, timeout: Duration, controlled: bool) -> Stream {
+        let since = since.unwrap_or(self.version);
+        let (sender, receiver) = unbounded_channel();
+        let end = Box::pin(sleep_until(Instant::now() + timeout));
+        if since < self.floor {
+            let _ = sender.send(bytes(&json!({"type": "ERROR", "object": Failure::expired().status()})));
+            return Stream { receiver, end };
+        }
+        let past = self.history.partition_point(|e| e.version <= since);
+        for event in self.history.range(past..).filter(|e| e.kind == kind) {
+            if let Some(line) = line(event, &selection) {
+                let _ = sender.send(line);
+            }
+        }
+        // Behind what is past already: the watch may be cut before it is read.
+        let _ = sender.send(bookmark(kind, self.version));
+        self.listeners.push(Listener { kind, selection, controlled, begun: self.version, sender });
+        Stream { receiver, end }
+    }
+}
+
+fn bookmark(kind: Kind, version: u64) -> Bytes {
+    let object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"resourceVersion": version.to_string()}});
+    bytes(&json!({"type": "BOOKMARK", "object": object}))
+}
+
+/// A watch's answer: lines until the time is over.
+pub struct Stream {
+    receiver: UnboundedReceiver<Bytes>,
+    end: Pin<Box<Sleep>>,
+}
+
+/// The body of an answer.
+pub enum Reply {
+    /// All at once.
+    Whole(Option<Bytes>),
+    /// As it happens.
+    Watch(Stream),
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = match self.get_mut() {
+            Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Watch(stream) => stream.poll(cx),
+        };
+        frame.map(|line| line.map(|b| Ok(Frame::data(b))))
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self.receiver.poll_recv(cx) {
+            Poll::Ready(line) => Poll::Ready(line),
+            Poll::Pending => self.end.as_mut().poll(cx).map(|()| None),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What the cloud remembers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use onsale_cloud::{CloudError, Instance, InstanceState, LaunchOrder, Launched};
+
+use crate::random::Random;
+
+/// How the cloud behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// From launch to running: least and most.
+    pub boots: (Duration, Duration),
+    /// A launched instance is missing from lists for this long.
+    pub visible_after: Duration,
+    /// A terminated instance is listed as leaving for this long.
+    pub gone_after: Duration,
+    /// Every call takes this long.
+    pub answers_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self { boots: (secs(8), secs(15)), visible_after: secs(3), gone_after: secs(20), answers_after: Duration::from_millis(300) }
+    }
+}
+
+/// One instance.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// As listed, but for its state, which follows from the clock.
+    pub instance: Instance,
+    /// UID of the pool that it was launched for.
+    pub pool_uid: String,
+    /// Name of that pool.
+    pub pool_name: String,
+    /// When it runs.
+    pub runs_at: Timestamp,
+    /// When it was terminated or failed.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The cloud.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// How it behaves.
+    pub settings: Settings,
+    /// Zone by subnet.
+    pub zones: BTreeMap<String, String>,
+    /// How many instances of a type may exist at once in a subnet; unlimited where nothing is said.
+    pub capacity: BTreeMap<(String, String), usize>,
+    /// Every call is throttled before this instant.
+    pub throttled_until: Option<Timestamp>,
+    /// Lists fail before this instant.
+    pub blind_until: Option<Timestamp>,
+    /// Refuses the next launches, in order.
+    pub refusals: Vec<CloudError>,
+    /// Every instance that ever was.
+    pub machines: BTreeMap<String, Machine>,
+    tokens: BTreeMap<String, (LaunchOrder, Vec<String>)>,
+    random: Random,
+}
+
+impl Machine {
+    /// It was not terminated and did not fail.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        self.ended_at.is_none()
+    }
+
+    fn listed(&self, now: Timestamp, settings: &Settings) -> Option<Instance> {
+        let passed = |since: Timestamp, time: Duration| since.checked_add(time).is_ok_and(|at| now >= at);
+        let state = match self.ended_at {
+            Some(ended) if passed(ended, settings.gone_after) => return None,
+            Some(_) => InstanceState::Leaving,
+            None if !passed(self.instance.launched_at, settings.visible_after) => return None,
+            None if now < self.runs_at => InstanceState::Pending,
+            None => InstanceState::Running,
+        };
+        Some(Instance { state, ..self.instance.clone() })
+    }
+}
+
+impl State {
+    /// An empty cloud.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            settings: Settings::default(),
+            zones: BTreeMap::new(),
+            capacity: BTreeMap::new(),
+            throttled_until: None,
+            blind_until: None,
+            refusals: Vec::new(),
+            machines: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            random: Random::new(seed),
+        }
+    }
+
+    /// Instances that exist.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.machines.values().filter(|m| m.is_alive()).count()
+    }
+
+    pub(super) fn throttled(&self, now: Timestamp) -> bool {
+        self.throttled_until.is_some_and(|until| now < until)
+    }
+
+    fn room(&self, order: &LaunchOrder) -> usize {
+        let key = (order.instance_type.clone(), order.subnet.clone());
+        let zone = self.zone(&order.subnet);
+        let there = |m: &&Machine| m.is_alive() && m.instance.instance_type == order.instance_type && m.instance.zone == zone;
+        let taken = self.machines.values().filter(there).count();
+        self.capacity.get(&key).map_or(usize::MAX, |most| most.saturating_sub(taken))
+    }
+
+    fn zone(&self, subnet: &str) -> String {
+        self.zones.get(subnet).cloned().unwrap_or_else(|| subnet.to_owned())
+    }
+
+    pub(super) fn launch(&mut self, order: &LaunchOrder, now: Timestamp) -> Result<Launched, CloudError> {
+        if let Some((first, instances)) = self.tokens.get(&order.token) {
+            return if first == order {
+                Ok(Launched { instances: instances.clone() })
+            } else {
+                Err(CloudError::Invalid { message: format!("token {} was used for another order", order.token) })
+            };
+        }
+        if !self.refusals.is_empty() {
+            return Err(self.refusals.remove(0));
+        }
+        let count = usize::try_from(order.count).unwrap_or_default().min(self.room(order));
+        if count == 0 {
+            return Err(CloudError::InsufficientCapacity { instance_type: order.instance_type.clone(), place: order.subnet.clone() });
+        }
+        let instances: Vec<String> = (0..count).map(|_| self.start(order, now)).collect();
+        self.tokens.insert(order.token.clone(), (order.clone(), instances.clone()));
+        Ok(Launched { instances })
+    }
+
+    fn start(&mut self, order: &LaunchOrder, now: Timestamp) -> String {
+        let id = format!("i-{:017x}", self.machines.len() + 1);
+        let boots = self.random.between(self.settings.boots);
+        let instance = Instance {
+            id: id.clone(),
+            instance_type: order.instance_type.clone(),
+            zone: self.zone(&order.subnet),
+            state: InstanceState::Pending,
+            launched_at: now,
+            sequence: order.sequence,
+        };
+        let (pool_uid, pool_name) = (order.owner.pool_uid.clone(), order.owner.pool_name.clone());
+        let runs_at = now.checked_add(boots).unwrap_or(now);
+        self.machines.insert(id.clone(), Machine { instance, pool_uid, pool_name, runs_at, ended_at: None });
+        id
+    }
+
+    pub(super) fn terminate(&mut self, instances: &[String], now: Timestamp) {
+        for id in instances {
+            if let Some(machine) = self.machines.get_mut(id) {
+                machine.ended_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// A host fails: the instance is gone without being asked.
+    pub fn lose(&mut self, instance: &str, now: Timestamp) {
+        self.terminate(&[instance.to_owned()], now);
+    }
+
+    fn answer(&self, now: Timestamp) -> Result<(), CloudError> {
+        let blind = self.blind_until.is_some_and(|until| now < until);
+        if blind { Err(CloudError::Unavailable { message: "lists fail (injected fault)".to_owned() }) } else { Ok(()) }
+    }
+
+    pub(super) fn list(&self, pool_uid: &str, now: Timestamp) -> Result<Vec<Instance>, CloudError> {
+        self.answer(now)?;
+        Ok(self.machines.values().filter(|m| m.pool_uid == pool_uid).filter_map(|m| m.listed(now, &self.settings)).collect())
+    }
+
+    pub(super) fn list_cluster(&self, now: Timestamp) -> Result<Vec<(String, Instance)>, CloudError> {
+        self.answer(now)?;
+        Ok(self.machines.values().filter_map(|m| Some((m.pool_uid.clone(), m.listed(now, &self.settings)?))).collect())
+    }
+}

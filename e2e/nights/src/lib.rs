@@ -1,0 +1,16 @@
+//! Whole nights in virtual time: the controller library, unchanged, on a Kubernetes API in the process and a simulated cloud. A night of hours takes
+//! a moment, and can be stopped, copied and gone on from at any write.
+//!
+//! - [`api`]: the API; [`cloud`]: the cloud; [`world`]: the rest of the cluster; all of it is data behind one lock ([`sim`]), on one clock ([`clock`])
+//! - [`night`]: builders, the running night, its checks, and the loops over every write
+//! - [`rules`]: what must hold at every write; [`journal`]: one line per decision; [`random`]: delays with a seed
+
+pub mod api;
+pub mod clock;
+pub mod cloud;
+pub mod journal;
+pub mod night;
+pub mod random;
+pub mod rules;
+pub mod sim;
+pub mod world;

@@ -1,0 +1,166 @@
+//! One night: a fleet and its sales, the controller on it, and what came of it.
+//!
+//! - [`build`]: the state a night begins with, from builders or manifests
+//! - [`Stage`]: the running night: controllers that start and stop, time that passes
+//! - [`check`]: whether it ended clean and in time
+//! - [`loops`]: the same night from every write on, and with a fault at every write
+
+pub mod build;
+pub mod check;
+pub mod loops;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use onsale_controller::{Clock, Config};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    api::serve::Server,
+    cloud::SimCloud,
+    sim::{Caller, Inner, Sim},
+    world,
+};
+
+pub use build::Start;
+
+/// The running night.
+pub struct Stage {
+    /// The simulation.
+    pub sim: Sim,
+    /// Configuration of controllers that start from now on.
+    pub config: Config,
+    controllers: BTreeMap<String, JoinHandle<String>>,
+    world: JoinHandle<()>,
+    started: usize,
+}
+
+/// An instant.
+///
+/// # Panics
+/// Never in a correct test: when `text` is no instant.
+#[must_use]
+#[expect(clippy::unwrap_used, reason = "instants are constants of tests")]
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// Plays a night from a state, in virtual time on a runtime of its own: no controller runs until the script starts one.
+///
+/// # Panics
+/// When no runtime can be made.
+#[expect(clippy::unwrap_used, reason = "without a runtime there is no test")]
+pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let sim = Sim::resume(state);
+        let world = tokio::spawn(world::drive(sim.clone()));
+        // Fewer passes and reconnects than in production: they are what a night costs here, and no night depends on them.
+        let (list_active, watch_timeout) = (Duration::from_secs(5), Duration::from_secs(290));
+        let config = Config { instance: "nights".to_owned(), list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
+        let mut stage = Stage { sim, config, controllers: BTreeMap::new(), world, started: 0 };
+        let result = script(&mut stage).await;
+        stage.stop().await;
+        stage.world.abort();
+        result
+    })
+}
+
+impl Stage {
+    /// Starts a controller, and returns its name.
+    pub fn start(&mut self) -> String {
+        self.started += 1;
+        let name = format!("c{}", self.started);
+        let caller = Caller { name: name.clone(), controlled: true };
+        let client = Server::client(&self.sim, caller.clone());
+        let cloud = SimCloud::new(&self.sim, caller);
+        let config = Config { telemetry: Default::default(), ..self.config.clone() };
+        let run = onsale_controller::run(client, cloud, Arc::new(self.sim.clock()), config);
+        let task = tokio::spawn(async move { format!("{:?}", run.await) });
+        self.controllers.insert(name.clone(), task);
+        name
+    }
+
+    /// Stops every controller as a crash does: nothing that is on its way arrives.
+    pub async fn stop(&mut self) {
+        for (name, task) in std::mem::take(&mut self.controllers) {
+            self.sim.bury(&name);
+            task.abort();
+            // Cancelled, which is what was asked for.
+            let _ = task.await;
+        }
+    }
+
+    /// Stops every controller and starts one.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start();
+    }
+
+    /// A client for a person or another tool: no faults, no journal.
+    #[must_use]
+    pub fn client(&self, name: &str) -> kube::Client {
+        Server::client(&self.sim, Caller { name: name.to_owned(), controlled: false })
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.sim.clock().now()
+    }
+
+    /// Lets the night go on until an instant.
+    ///
+    /// # Panics
+    /// When a controller ended by itself.
+    pub async fn run_until(&mut self, instant: &str) {
+        sleep_until(self.sim.clock().instant(at(instant))).await;
+        self.assert_running();
+    }
+
+    /// Lets the night go on for a time.
+    ///
+    /// # Panics
+    /// When a controller ended by itself.
+    pub async fn run_for(&mut self, time: Duration) {
+        sleep_until(Instant::now() + time).await;
+        self.assert_running();
+    }
+
+    /// Lets the night go on until something holds, looked at every second, or an instant; returns whether it holds.
+    ///
+    /// # Panics
+    /// When a controller ended by itself.
+    pub async fn run_while_not(&mut self, last: Timestamp, holds: impl Fn(&Inner) -> bool) -> bool {
+        loop {
+            if self.sim.with(|inner| holds(inner)) {
+                return true;
+            }
+            if self.now() >= last {
+                return false;
+            }
+            self.run_for(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn assert_running(&self) {
+        for (name, task) in &self.controllers {
+            assert!(!task.is_finished(), "controller {name} ended by itself\n{}", self.text());
+        }
+    }
+
+    /// What the controllers did, one line per decision.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.sim.with(|inner| inner.journal.text())
+    }
+
+    /// Everything as it is.
+    #[must_use]
+    pub fn state(&self) -> Inner {
+        self.sim.copy()
+    }
+}

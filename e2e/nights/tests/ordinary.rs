@@ -1,0 +1,190 @@
+//! Nights on which nothing goes wrong.
+
+use onsale_nights::{
+    api::kinds,
+    night::{
+        at,
+        build::{Start, put, shop, tour},
+        play,
+    },
+    sim::Inner,
+};
+use serde_json::json;
+
+fn sale(start: Start) -> Start {
+    start.sale(
+        "tour",
+        "2026-12-05T17:00:00Z",
+        &[("checkout", 10, 12), ("seat-map", 70, 3)],
+        &json!({"duration": "10m", "returnOver": "5m"}),
+    )
+}
+
+fn assert_on_time(state: &Inner, workload: &str, peak: usize) {
+    let reached = state.reached(workload, peak);
+    assert!(reached.is_some_and(|t| t <= at("2026-12-05T16:50:00Z")), "{workload} {reached:?}\n{}", state.journal.text());
+    let fewest = state.fewest(workload, at("2026-12-05T16:50:00Z"), at("2026-12-05T17:10:00Z"));
+    assert!(fewest >= peak, "{workload} fell to {fewest}\n{}", state.journal.text());
+}
+
+#[test]
+fn a_night_ends_as_it_began_and_then_nothing_more_is_written() {
+    let state = play(tour(1).build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T16:45:00Z").await;
+        assert_eq!((stage.state().phase("tour").as_str(), stage.state().cloud.alive()), ("Scheduled", 0));
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert_eq!(stage.state().phase("tour"), "Ready", "{}", stage.text());
+        assert_eq!(
+            (stage.state().spread("checkout").as_str(), stage.state().spread("seat-map").as_str()),
+            ("dc=10", "dc=22 zone-lz=32 zone-or=16")
+        );
+        stage.run_until("2026-12-05T17:09:00Z").await;
+        assert_eq!((stage.state().phase("tour").as_str(), stage.state().cloud.alive()), ("Live", 3));
+        stage.run_until("2026-12-05T17:13:00Z").await;
+        assert!(!stage.state().spread("seat-map").contains("zone-or"), "the farthest go first: {}", stage.state().spread("seat-map"));
+        stage.run_until("2026-12-05T17:20:00Z").await;
+        let lines = stage.state().journal.lines.len();
+        stage.run_until("2026-12-05T20:20:00Z").await;
+        assert_eq!(stage.state().journal.lines.len(), lines, "nothing is written after the end\n{}", stage.text());
+        stage.state()
+    });
+    assert_eq!(state.phase("tour"), "Completed");
+    assert_on_time(&state, "seat-map", 70);
+    assert_on_time(&state, "checkout", 10);
+    assert_eq!(state.cloud.machines.len(), 3);
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn the_owners_next_apply_finds_everything_as_it_left_it() {
+    let state = play(tour(1).build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T17:30:00Z").await;
+        stage.state()
+    });
+    for name in ["checkout", "seat-map"] {
+        let version = |s: &Inner| s.store.get(&kinds::DEPLOYMENTS, "ticketing", name).unwrap()["metadata"]["resourceVersion"].clone();
+        let mut again = state.clone();
+        let origin = state.origin.get(&kinds::DEPLOYMENTS, "ticketing", name).unwrap();
+        put(
+            &mut again,
+            &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "ticketing"}, "spec": origin["spec"]}),
+            "kubectl-client-side-apply",
+        );
+        assert_eq!(version(&again), version(&state), "unchanged");
+    }
+}
+
+#[test]
+fn an_hpa_keeps_scaling_above_its_floor_and_gets_its_minimum_back() {
+    let start = sale(shop("2026-12-05T16:30:00Z", 2).hpa("seat-map", 6, 120)).with(|inner| {
+        inner.world.loads.insert(("ticketing".into(), "seat-map".into()), 6);
+    });
+    let state = play(start.build(), async |stage| {
+        let load = |stage: &onsale_nights::night::Stage, n| {
+            stage.sim.with(|inner| {
+                inner.world.loads.insert(("ticketing".into(), "seat-map".into()), n);
+            })
+        };
+        stage.start();
+        stage.run_until("2026-12-05T17:02:00Z").await;
+        assert_eq!(stage.state().store.get(&kinds::SCALERS, "ticketing", "seat-map").unwrap()["spec"]["minReplicas"], 70);
+        load(stage, 95);
+        stage.run_until("2026-12-05T17:08:00Z").await;
+        assert_eq!(stage.state().ready("seat-map"), 95, "an HPA above its floor is demand\n{}", stage.text());
+        load(stage, 6);
+        stage.run_until("2026-12-05T17:40:00Z").await;
+        stage.state()
+    });
+    assert_on_time(&state, "seat-map", 70);
+    assert_eq!(state.phase("tour"), "Completed");
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn an_hpa_that_still_wants_more_keeps_its_nodes_until_it_does_not() {
+    let start = sale(shop("2026-12-05T16:30:00Z", 3).hpa("seat-map", 6, 120)).with(|inner| {
+        inner.world.loads.insert(("ticketing".into(), "seat-map".into()), 60);
+    });
+    let state = play(start.build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T17:40:00Z").await;
+        let state = stage.state();
+        assert_eq!((state.phase("tour").as_str(), state.ready("seat-map")), ("Returning", 60), "{}", stage.text());
+        assert_eq!(state.condition(&kinds::SALES, "ticketing", "tour", "Ready").unwrap().1, "DemandAboveFloor");
+        stage.sim.with(|inner| {
+            inner.world.loads.insert(("ticketing".into(), "seat-map".into()), 5);
+        });
+        stage.run_until("2026-12-05T17:50:00Z").await;
+        stage.state()
+    });
+    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn a_scaled_object_holds_the_floor_where_it_owns_the_hpa() {
+    let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "seats", "namespace": "ticketing"},
+        "spec": {"scaleTargetRef": {"name": "seat-map"}, "minReplicaCount": 6, "maxReplicaCount": 100}});
+    // KEDA copies the count to the HPA that it owns.
+    fn keda(inner: &mut Inner) {
+        let min = inner.store.get(&kinds::SCALED_OBJECTS, "ticketing", "seats").unwrap()["spec"]["minReplicaCount"].clone();
+        inner.store.update(&kinds::SCALERS, "ticketing", "seat-map", |hpa| hpa["spec"]["minReplicas"] = min);
+        let next = inner.now + std::time::Duration::from_secs(5);
+        inner.world.at(next, keda);
+    }
+    let owner = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "seats", "uid": "x", "controller": true}]);
+    let start = sale(shop("2026-12-05T16:30:00Z", 4).object(&scaled).hpa("seat-map", 6, 100));
+    let start =
+        start.with(|inner| inner.store.update(&kinds::SCALERS, "ticketing", "seat-map", |hpa| hpa["metadata"]["ownerReferences"] = owner));
+    let state = play(start.at("2026-12-05T16:30:01Z", keda).build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T17:05:00Z").await;
+        assert_eq!(stage.state().store.get(&kinds::SCALED_OBJECTS, "ticketing", "seats").unwrap()["spec"]["minReplicaCount"], 70);
+        stage.run_until("2026-12-05T17:40:00Z").await;
+        stage.state()
+    });
+    assert_on_time(&state, "seat-map", 70);
+    assert_eq!(state.phase("tour"), "Completed");
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn two_sales_on_one_workload_add_up_and_end_one_after_the_other() {
+    let more = json!({"duration": "10m", "returnOver": "5m"});
+    let start = shop("2026-12-05T16:30:00Z", 5).sale("tour", "2026-12-05T17:00:00Z", &[("seat-map", 40, 3)], &more).sale(
+        "club",
+        "2026-12-05T17:05:00Z",
+        &[("seat-map", 30, 3)],
+        &json!({"duration": "30m", "returnOver": "5m"}),
+    );
+    let state = play(start.build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T17:06:00Z").await;
+        assert_eq!(stage.state().ready("seat-map"), 6 + 34 + 24, "{}", stage.text());
+        stage.run_until("2026-12-05T17:25:00Z").await;
+        assert_eq!((stage.state().ready("seat-map"), stage.state().phase("tour").as_str()), (30, "Completed"), "{}", stage.text());
+        stage.run_until("2026-12-05T17:50:00Z").await;
+        stage.state()
+    });
+    assert_eq!(state.phase("club"), "Completed");
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn plan_mode_changes_nothing_and_what_is_over_is_missed() {
+    let start = sale(shop("2026-12-05T16:30:00Z", 6).sale("last-year", "2025-12-05T17:00:00Z", &[("seat-map", 30, 3)], &json!({})));
+    let start = start.with(|inner| inner.store.update(&kinds::SALES, "ticketing", "tour", |sale| sale["spec"]["mode"] = json!("Plan")));
+    let state = play(start.build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T16:55:00Z").await;
+        let alarm = stage.state().condition(&kinds::SALES, "ticketing", "tour", "AtRisk");
+        assert_eq!(alarm.map(|a| a.0).as_deref(), Some("True"), "Plan inside its lead time alarms\n{}", stage.text());
+        stage.run_until("2026-12-05T18:00:00Z").await;
+        stage.state()
+    });
+    assert_eq!(state.phase("last-year"), "Missed");
+    assert_eq!((state.cloud.machines.len(), state.ready("seat-map")), (0, 6));
+    assert!(state.journal.lines.iter().all(|l| l.what.place.ends_with(" status")), "{}", state.journal.text());
+}
