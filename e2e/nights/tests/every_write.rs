@@ -84,7 +84,7 @@ fn rough_faults(state: &Inner) -> Vec<String> {
     if fewest < 10 {
         faults.push(format!("seat-map fell to {fewest} while its HPA wanted 10"));
     }
-    // One in each place, and one for the one that never joins; today one more while checkout's pods end (fault 10 of this crate's first report).
+    // One in each place, one for the one that never joins, and one more at most while pods that are going still take their room.
     if state.cloud.machines.len() > 4 {
         faults.push(format!("{} instances were launched", state.cloud.machines.len()));
     }

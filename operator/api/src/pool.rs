@@ -90,9 +90,9 @@ pub struct SiteLatency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeadTime {
-    /// Half of the nodes are there in this time.
+    /// Half of the nodes are there in this time: more than 0s, at most p95.
     pub p50: GoDuration,
-    /// 95 of 100 nodes are there in this time.
+    /// 95 of 100 nodes are there in this time, at most 24h. Also decides when a node is given up: never before half again this time.
     pub p95: GoDuration,
 }
 
@@ -129,7 +129,7 @@ pub struct Ec2Nodes {
     pub region: String,
     /// Launch template at a fixed version. Its user data must register the node with the label and the taint onsale.dev/pool=<name of this pool>.
     pub launch_template: LaunchTemplate,
-    /// Subnets of the pool's zone, 1 to 16, tried in order.
+    /// Subnets of the pool's zone, 1 to 16; launches take turns. One that is full makes the pool short until its pause is over: make them large enough.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"), inner(length(max = 32)))]
     #[x_kube(validation = Rule::new("self.all(s, s.matches('^subnet-[0-9a-f]{6,32}$'))").message("subnets must be subnet IDs such as subnet-0abc1234"))]
     pub subnets: Vec<String>,
@@ -167,7 +167,7 @@ pub struct InstanceType {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9-]+[.][a-z0-9-]+$')").message("instance type must be a name such as c6i.4xlarge"))]
     pub name: String,
-    /// Price of one instance for one hour, in the operator's currency.
+    /// Price of one instance for one hour, a decimal in quotes such as "0.85", in one currency for all pools.
     pub hourly_cost: Money,
     /// What a node of this type offers to pods, as `kubectl describe node` shows under Allocatable: cpu, memory, pods (default 110), extended resources.
     #[schemars(extend("maxProperties" = 16))]

@@ -29,14 +29,16 @@ pub fn selects(pool: &Pool, sale: &Sale) -> bool {
 }
 
 /// The sale may use the pool: by what is declared now or, while it is active, by what its workloads were promised.
-pub fn open(seen: &Snapshot, pool: &Pool, sale: &Sale) -> bool {
-    !pool.deleting && ((admits(seen, pool, sale) && selects(pool, sale)) || promised(seen, pool, sale))
+pub fn open(view: &View<'_>, pool: &Pool, sale: &Sale) -> bool {
+    !pool.deleting && ((admits(view.seen, pool, sale) && selects(pool, sale)) || promised(view, pool, sale))
 }
 
 /// The sale is active, and a placement of its workloads names the pool: closing a pool takes effect after the window.
-fn promised(seen: &Snapshot, pool: &Pool, sale: &Sale) -> bool {
-    let placements = || sale.workload_ids().filter_map(|id| seen.workload(&id)?.placement.as_ref());
-    sale.status.phase.is_some_and(Phase::is_active) && placements().any(|p| p.spec.distances.iter().any(|d| d.pool == pool.name))
+fn promised(view: &View<'_>, pool: &Pool, sale: &Sale) -> bool {
+    let placements = || sale.workload_ids().filter_map(|id| view.seen.workload(&id)?.placement.as_ref());
+    let starts = || view.sales().any(|(other, plan)| other.id == sale.id && plan.phase.is_active());
+    (sale.status.phase.is_some_and(Phase::is_active) || starts())
+        && placements().any(|p| p.spec.distances.iter().any(|d| d.pool == pool.name))
 }
 
 /// Latency of one request of the workload in the pool, in microseconds: serial calls times round trips. Without dependencies
@@ -62,7 +64,7 @@ pub fn latencies(view: &View<'_>, work: &WorkloadPlan, pool: &Pool) -> BTreeSet<
     let naming = || view.sales().filter_map(|(sale, _)| Some((sale, crate::view::named(sale, work)?))).collect();
     for (sale, wish) in if held { view.deciders(work) } else { naming() } {
         all.extend(latency(pool, wish, &sites(view.seen, |_| true)));
-        all.extend(latency(pool, wish, &sites(view.seen, |p| open(view.seen, p, sale))));
+        all.extend(latency(pool, wish, &sites(view.seen, |p| open(view, p, sale))));
     }
     all
 }
@@ -85,13 +87,13 @@ pub fn max_latency(view: &View<'_>, work: &WorkloadPlan) -> Option<i64> {
 /// A sale that holds, names the workload and may use the pool: one that opens it, in reach of its bound and with every figure known.
 pub fn usable(view: &View<'_>, work: &WorkloadPlan, pool: &Pool) -> bool {
     let near = |latency: i64| max_latency(view, work).is_none_or(|max| latency <= max);
-    planned_latency(work, &pool.name).is_some_and(near) && view.deciders(work).iter().any(|(sale, _)| open(view.seen, pool, sale))
+    planned_latency(work, &pool.name).is_some_and(near) && view.deciders(work).iter().any(|(sale, _)| open(view, pool, sale))
 }
 
 /// Some sale that holds may use the pool for some workload.
 pub fn wanted_by_a_holder(view: &View<'_>, pool: &Pool) -> bool {
     view.holding().any(|(sale, _)| {
-        open(view.seen, pool, sale)
+        open(view, pool, sale)
             && view.plan.workloads.iter().any(|work| crate::view::named(sale, work).is_some() && usable(view, work, pool))
     })
 }

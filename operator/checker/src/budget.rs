@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use onsale_api::{Money, Phase};
 use onsale_planner::{
-    plan::{Fill, PoolPlan},
+    plan::{Fill, PoolPlan, WorkloadPlan},
     snapshot::{Pool, Sale},
 };
 
@@ -35,25 +35,34 @@ pub fn hourly(pool: &Pool, plan: &PoolPlan) -> Money {
     declared(pool).iter().map(|t| t.hourly_cost.times(i64::from(plan.wanted.get(&t.name).copied().unwrap_or_default()))).sum()
 }
 
-/// A rented node that shall hold replicas of a workload that the sale names.
-fn used(view: &View<'_>, sale: &Sale, fill: &Fill) -> bool {
-    let names = |index: &usize| view.plan.workloads.get(*index).is_some_and(|work| named(sale, work).is_some());
+/// A rented node that shall hold replicas of a workload that the sale names, in a pool that may hold it: where pods only happen to run is drained.
+fn used(view: &View<'_>, sale: &Sale, pool: &Pool, fill: &Fill) -> bool {
+    let may = |work: &WorkloadPlan| named(sale, work).is_some() && access::rank(work, &pool.name).is_some();
+    let names = |index: &usize| view.plan.workloads.get(*index).is_some_and(may);
     fill.instance_type.is_some() && fill.replicas.iter().any(|(index, n)| *n > 0 && names(index))
 }
 
 /// The sale fills nodes that are neither there nor on their way.
 fn opens(view: &View<'_>, sale: &Sale, pool: &Pool, plan: &PoolPlan) -> bool {
-    let filled = plan.fills.iter().filter(|fill| used(view, sale, fill) && view.node(&fill.node).is_none()).count();
+    more_than_come(view, pool, plan.fills.iter().filter(|fill| used(view, sale, pool, fill)))
+}
+
+/// More of these are no node than instances are on their way.
+fn more_than_come<'a>(view: &View<'_>, pool: &Pool, fills: impl Iterator<Item = &'a Fill>) -> bool {
     let joined = |id: &String| view.seen.known_nodes().any(|n| n.instance.as_ref() == Some(id));
     let coming = pool.instances.iter().flatten().filter(|i| !i.leaving && !joined(&i.id)).count();
-    filled > coming + usize::try_from(underway(pool).values().sum::<i32>()).unwrap_or_default()
+    let underway = usize::try_from(underway(pool).values().sum::<i32>()).unwrap_or_default();
+    fills.filter(|fill| view.node(&fill.node).is_none()).count() > coming + underway
 }
 
 /// A single sale that opens nodes: every rented node that shall hold something is charged to it. What only exists is not its fault.
 fn one(view: &View<'_>, (sale, _): &SaleView<'_>, found: &mut Vec<Violation>) {
     let Some(budget) = &sale.spec.budget else { return };
-    let fills: Vec<(&Pool, &Fill)> =
-        view.pools().flat_map(|(pool, plan)| plan.fills.iter().map(move |f| (pool, f))).filter(|(_, f)| used(view, sale, f)).collect();
+    let fills: Vec<(&Pool, &Fill)> = view
+        .pools()
+        .flat_map(|(pool, plan)| plan.fills.iter().map(move |f| (pool, f)))
+        .filter(|(pool, f)| used(view, sale, pool, f))
+        .collect();
     let nodes = i32::try_from(fills.len()).unwrap_or(i32::MAX);
     if let Some(max) = budget.max_nodes.filter(|max| nodes > *max) {
         found.push(Violation::new(Rule::BudgetNodes, &sale.id, format!("new nodes up to {nodes}, budget.maxNodes is {max}")));
@@ -79,16 +88,23 @@ fn all(view: &View<'_>, holding: &[SaleView<'_>], found: &mut Vec<Violation>) {
     }
 }
 
-/// A pool whose holders are all of one namespace: its new nodes are that namespace's.
+/// A pool whose holders are all of one namespace: its new nodes are that namespace's. Of several, each has at least what only it fills.
 fn each(view: &View<'_>, pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violation>) {
     let Some(max) = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each) else { return };
-    let users = view.sales().filter(|(sale, plan)| plan.phase.is_active() && access::open(view.seen, pool, sale));
+    let users = view.sales().filter(|(sale, plan)| plan.phase.is_active() && access::open(view, pool, sale));
     let namespaces: BTreeSet<&str> = users.map(|(sale, _)| sale.id.namespace.as_str()).collect();
-    let wanted: i32 = plan.wanted.values().sum();
-    let most = max.saturating_mul(i32::try_from(namespaces.len()).unwrap_or(i32::MAX));
-    if wanted > most && grows(pool, plan) && !namespaces.is_empty() {
-        let message = format!("new nodes up to {wanted} for {} namespaces, maxNodesEach is {max}", namespaces.len());
-        found.push(Violation::new(Rule::NamespaceNodes, &pool.name, message));
+    for namespace in &namespaces {
+        let only = |fill: &&Fill| {
+            let mut works = fill.replicas.iter().filter(|(_, n)| **n > 0).filter_map(|(index, _)| view.plan.workloads.get(*index));
+            let ours = |work: &WorkloadPlan| work.id.namespace == *namespace && access::rank(work, &pool.name).is_some();
+            fill.instance_type.is_some() && works.all(ours)
+        };
+        let filled = plan.fills.iter().filter(only).count();
+        let nodes = if namespaces.len() == 1 { plan.wanted.values().sum() } else { i32::try_from(filled).unwrap_or(i32::MAX) };
+        if nodes > max && grows(pool, plan) && (namespaces.len() == 1 || more_than_come(view, pool, plan.fills.iter().filter(only))) {
+            let message = format!("new nodes up to {nodes} for namespace {namespace}, maxNodesEach is {max}");
+            found.push(Violation::new(Rule::NamespaceNodes, &pool.name, message));
+        }
     }
 }
 

@@ -92,9 +92,7 @@ fn better<'a>(view: &View<'a>, case: &Case<'_>, rank: impl Fn(i32) -> bool, from
 fn allowed_by_every_sale(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let near = |max: onsale_api::GoDuration| access::planned_latency(case.work, &pool.name).is_some_and(|latency| latency <= max.micros());
     let in_reach = view.may_bind(case.work).iter().filter_map(|wish| wish.max_latency).all(near);
-    in_reach
-        && access::usable(view, case.work, pool)
-        && view.deciders(case.work).iter().all(|(sale, _)| access::open(view.seen, pool, sale))
+    in_reach && access::usable(view, case.work, pool) && view.deciders(case.work).iter().all(|(sale, _)| access::open(view, pool, sale))
 }
 
 fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {

@@ -81,7 +81,7 @@ fn refusals(
     what: &str,
     found: &mut Vec<Violation>,
 ) {
-    if sales.is_empty() || sales.iter().any(|sale| access::open(view.seen, pool, sale)) {
+    if sales.is_empty() || sales.iter().any(|sale| access::open(view, pool, sale)) {
         return;
     }
     let admitted = sales.iter().any(|sale| access::admits(view.seen, pool, sale));

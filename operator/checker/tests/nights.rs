@@ -43,7 +43,7 @@ fn clean(found: &[Violation], now: Timestamp) {
 /// What planner and checker cost: `cargo test -p onsale-checker --test nights cost -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement for people, not a law"]
-#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and says what")]
+#[expect(clippy::disallowed_methods, reason = "it measures real time")]
 fn cost_of_1300_pods_on_100_nodes() {
     use testing::{node, pool, sale, snapshot, wish, workload, world::World};
     let pools = vec![

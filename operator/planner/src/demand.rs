@@ -14,7 +14,7 @@ use crate::{
     lifecycle::Draft,
     packing::{NO_SALE, Work},
     plan::Waiting,
-    snapshot::{Pool, Snapshot, TargetState, Workload},
+    snapshot::{Pool, Snapshot, TargetState, Workload, WorkloadId},
 };
 
 /// What is wanted of one workload.
@@ -89,10 +89,18 @@ pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
         all.floor = all.floor.min(recorded).max(baseline);
     }
     measure(&mut all, seen, drafts, workload);
-    if let Some(target) = target {
-        bounds(&mut all, workload, target);
+    match target {
+        Some(target) => bounds(&mut all, workload, target),
+        None => all.problems.push(not_found(&workload.id)),
     }
     all
+}
+
+/// Why nothing is done for a workload that is not there.
+#[must_use]
+pub fn not_found(id: &WorkloadId) -> Waiting {
+    let message = format!("{:?} {} does not exist in namespace {}: create it or correct spec.workloads", id.kind, id.name, id.namespace);
+    Waiting { reason: Reason::WorkloadNotFound, message, until: None }
 }
 
 fn wishes<'a>(scope: &Scope<'a>, workload: &Workload) -> Vec<(usize, &'a SaleWorkload)> {
@@ -146,11 +154,13 @@ fn combined(seen: &Snapshot, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]
 }
 
 fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workload) {
-    let frozen = workload.placement.as_ref().map(|p| &p.spec.distances).filter(|d| !d.is_empty());
-    let Some((sale, wish)) = &all.first else {
-        all.distances = frozen.cloned().unwrap_or_default();
+    let recorded = workload.placement.as_ref().map(|p| &p.spec.distances);
+    // On the way back distances are what they were: no pool opens or closes any more.
+    let Some((sale, wish)) = all.first.as_ref().filter(|_| all.holding || recorded.is_none()) else {
+        all.distances = recorded.cloned().unwrap_or_default();
         return;
     };
+    let frozen = recorded.filter(|d| !d.is_empty());
     let pools: Vec<&Pool> = seen.pools.iter().filter(|p| drafts[*sale].pools.contains(&p.name)).collect();
     let found = distances(wish, &pools);
     if pools.is_empty() {

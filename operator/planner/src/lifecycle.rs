@@ -96,7 +96,7 @@ pub fn draft(seen: &Snapshot, sale: &Sale, now: Timestamp) -> Draft {
         entered: sale.status.entered.clone(),
         times: None,
         invalid: None,
-        pools: pools_of(seen, sale),
+        pools: pools_of(seen, sale, phase.is_active()),
         off,
         postponed: false,
     };
@@ -161,14 +161,14 @@ fn times(sale: &Sale) -> Result<Times, Waiting> {
 
 /// The pools that are open to the sale's namespace and match its selector, and for a sale that is active those that its workloads were promised at its
 /// start: closing a pool takes effect after the window, never in the middle of it.
-fn pools_of(seen: &Snapshot, sale: &Sale) -> Vec<String> {
+#[must_use]
+pub fn pools_of(seen: &Snapshot, sale: &Sale, active: bool) -> Vec<String> {
     let selector = sale.spec.placement.as_ref().and_then(|p| p.pool_selector.as_ref());
     let labels = seen.namespaces.get(&sale.id.namespace);
     let open = |pool: &&Pool| {
         let allowed = pool.spec.allowed_namespaces.as_ref().is_some_and(|a| a.admits(labels));
         allowed && selector.is_none_or(|s| onsale_api::selector::matches(s, &pool.labels))
     };
-    let active = sale.status.phase.is_some_and(Phase::is_active);
     let placements = sale.workload_ids().filter(|_| active).filter_map(|id| seen.workload(&id)?.placement.as_ref());
     let promised: Vec<&String> = placements.flat_map(|p| &p.spec.distances).map(|d| &d.pool).collect();
     seen.pools.iter().filter(|pool| open(pool) || promised.contains(&&pool.name)).map(|p| p.name.clone()).collect()

@@ -217,3 +217,33 @@ fn the_way_back_rests_while_a_node_on_premises_is_not_ready() {
     world.run_until("2026-12-05T19:00:00Z");
     world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
 }
+
+#[test]
+fn on_the_way_back_a_node_that_only_lost_its_link_keeps_its_pods() {
+    let mut world = shop();
+    world.run_until("2026-12-05T18:01:00Z");
+    let cut = |world: &mut World, ready: bool| {
+        world.seen.nodes.as_mut().unwrap().iter_mut().filter(|n| n.pool == "lz").for_each(|n| n.ready = ready);
+    };
+    cut(&mut world, false);
+    world.run_until("2026-12-05T18:02:00Z");
+    assert!(world.spread("seat-map").contains("lz=56"), "{}", world.log.join("\n"));
+    cut(&mut world, true);
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn a_list_that_fails_once_makes_nobody_pay_twice() {
+    let mut world = shop();
+    world.capacity.insert("lz".into(), 2);
+    world.seen.sales[0].spec.budget = Some(onsale_api::onsale::Budget { max_nodes: Some(8), max_hourly_cost: None });
+    world.run_until("2026-12-05T16:44:10Z");
+    let launched = world.rented();
+    let list = world.seen.pools[1].instances.take();
+    world.settle();
+    assert_eq!(world.rented(), launched - list.as_ref().unwrap().len(), "{}", world.log.join("\n"));
+    world.seen.pools[1].instances = list;
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}

@@ -8,7 +8,7 @@ use onsale_api::{
 };
 
 use crate::{
-    fleet, lead,
+    demand, fleet, lead,
     lifecycle::Draft,
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
@@ -96,14 +96,15 @@ fn waiting(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> Vec<Waitin
     let mut all: Vec<Waiting> = Vec::new();
     for id in sale.workload_ids() {
         if scope.seen.workload(&id).is_none_or(|w| w.target.is_none()) {
-            let message =
-                format!("{:?} {} does not exist in namespace {}: create it or correct spec.workloads", id.kind, id.name, id.namespace);
-            all.push(Waiting { reason: Reason::WorkloadNotFound, message, until: None });
+            all.push(demand::not_found(&id));
         }
     }
     for work in ours {
         if work.unplaced > 0 {
-            all.extend(work.problems.iter().map(|w| Waiting { message: format!("{}: {}", work.id.name, w.message), ..w.clone() }));
+            let said = |w: &&Waiting| w.reason != Reason::WorkloadNotFound;
+            all.extend(
+                work.problems.iter().filter(said).map(|w| Waiting { message: format!("{}: {}", work.id.name, w.message), ..w.clone() }),
+            );
         } else {
             let blocks = |w: &&Waiting| {
                 matches!(w.reason, Reason::MaxReplicasTooLow | Reason::RequestsMissing | Reason::NoPool | Reason::GraceTooShort)
@@ -198,7 +199,7 @@ fn next(plan: &SalePlan, draft: &Draft, sale: &Sale, now: Timestamp) -> Option<(
     }
 }
 
-/// Why the way back rests, if it does: nodes that exist and hold pods of the sale are not Ready, or nobody knows. Their pods may still serve, and a scale-down
+/// Why the way back rests, if it does: nodes that hold pods of the sale are not Ready, or nobody knows. Their pods may still serve, and a scale-down
 /// would take them first.
 #[must_use]
 pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
@@ -213,11 +214,10 @@ pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
         return frozen(format!("the cloud does not say which instances pool {} has: floors and nodes rest until it does", unknown.name));
     }
     let holds = |node: &str| {
-        let pods = |id: &WorkloadId| seen.workload(id).is_some_and(|w| w.pods.iter().any(|p| p.node.as_deref() == Some(node)));
-        sale.workload_ids().any(|id| pods(&id))
+        let there = |p: &crate::snapshot::Pod| !p.terminating && p.node.as_deref() == Some(node);
+        sale.workload_ids().any(|id| seen.workload(&id).is_some_and(|w| w.pods.iter().any(there)))
     };
-    let existing = |pool: &str| seen.pool(pool).is_some_and(|p| p.spec.nodes.existing.is_some());
-    let lost = seen.known_nodes().find(|n| !n.ready && draft.pools.contains(&n.pool) && existing(&n.pool) && holds(&n.name))?;
+    let lost = seen.known_nodes().find(|n| !n.ready && draft.pools.contains(&n.pool) && holds(&n.name))?;
     frozen(format!("node {} of pool {} is not Ready: floors rest until it is, or until its pods are gone", lost.name, lost.pool))
 }
 

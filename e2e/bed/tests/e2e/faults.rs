@@ -156,6 +156,7 @@ async fn an_hpa_whose_maximum_is_too_low_is_named(bed: &Bed) -> Result<()> {
     shop.wait_for_condition("tour", "Feasible", "False", "allows at most 10 replicas, 12 are wanted").await?;
     wait_until("it is raised as far as it may", SOON, async || Ok(shop.replicas("seat-map").await? == 10)).await?;
     shop.wait_until_over("tour").await?;
+    ensure!(crate::hpa::min_replicas(&shop, "seat-map").await? == 4, "minReplicas is not restored");
     shop.expect_clean(&[]).await
 }
 

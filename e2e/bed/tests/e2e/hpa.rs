@@ -26,7 +26,8 @@ pub fn manifest(namespace: &str, name: &str, min: i32, max: i32) -> String {
     .to_string()
 }
 
-async fn min_replicas(shop: &Shop<'_>, name: &str) -> Result<i64> {
+/// `spec.minReplicas` of an HPA.
+pub async fn min_replicas(shop: &Shop<'_>, name: &str) -> Result<i64> {
     let text = shop.bed.kubectl(&["get", "hpa", name, "-n", shop.name, "-o", "jsonpath={.spec.minReplicas}"]).await?.ok()?;
     Ok(text.trim().parse()?)
 }
@@ -60,6 +61,7 @@ async fn an_hpa_grows_above_its_floor_while_live_and_everything_returns(bed: &Be
     bed.metrics()?.set_load(shop.name, Target::label("app", "seat-map"), Load::Total(400));
     shop.wait_until_over("tour").await?;
     shop.expect_clean(&[]).await?;
+    ensure!(min_replicas(&shop, "seat-map").await? == 4, "minReplicas is not restored");
     ensure!(bed.apply(&manifest).await?.contains("unchanged"), "the next apply of the HPA changes something");
     Ok(())
 }

@@ -28,6 +28,7 @@ fn long() -> Plan {
 }
 
 async fn restart(shop: &Shop<'_>) -> Result<()> {
+    shop.expect_checker_content().await?;
     shop.operator.kill(shop.bed, FIRST)?;
     shop.operator.start(shop.bed, FIRST).await
 }
@@ -133,6 +134,7 @@ async fn the_leader_of_two_is_killed_and_the_other_goes_on(bed: &Bed) -> Result<
     let path = "jsonpath={.spec.holderIdentity}";
     let leader = bed.kubectl(&["get", "lease", "onsale-operator", "-n", "onsale-system", "-o", path]).await?.ok()?;
     let Some(leader) = [FIRST, SECOND].into_iter().find(|name| leader.contains(name)) else { bail!("the lease is held by {leader:?}") };
+    shop.expect_checker_content().await?;
     shop.operator.kill(bed, leader)?;
     let well = expect_well(&shop, opens_at).await;
     // One of them is left for the tests that follow.

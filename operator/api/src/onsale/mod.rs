@@ -80,7 +80,7 @@ pub struct OnSaleSpec {
     /// What this sale may cost at most. Unset: only the pools' own limits hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// What to do when not everything can be had: `Proceed` with what there is, or `Hold`: keep what could be had and wait for a person. Default Proceed.
+    /// What to do when not everything can be had: `Proceed`: go on and try what was refused again, or `Hold`: keep what could be had, and ask for nothing again that was refused, until you change the sale or its pools. Default Proceed.
     #[serde(default)]
     pub on_shortfall: OnShortfall,
     /// `Live` acts; `Plan` computes and reports and changes nothing. Default Live.
@@ -146,7 +146,7 @@ pub struct SaleWorkload {
     /// Room planned above the floor for an HPA to grow into, 0% to 1000% of the floor. Planned only for workloads that an HPA scales. Default 10%.
     #[serde(default = "ten_percent")]
     pub headroom: Percent,
-    /// What one request calls, by site; decides which pool is near. Unset: one call to every site that the pools declare.
+    /// What one request calls, by site, at most 16 sites; decides which pool is near. Unset: one call to every site that the pools declare.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site"]))]
     pub dependencies: Vec<Dependency>,
@@ -225,7 +225,7 @@ pub struct Budget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 5000))]
     pub max_nodes: Option<i32>,
-    /// Most that all rented nodes together may cost per hour, in the operator's currency. Unset: no bound.
+    /// Most that all rented nodes together may cost per hour: a decimal in quotes such as "70" or "70.50", in the currency of the pools' hourlyCost. Unset: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_hourly_cost: Option<Money>,
 }

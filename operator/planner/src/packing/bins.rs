@@ -67,10 +67,10 @@ impl Bin {
         self.serve(work);
     }
 
-    /// Is used, at the charge of the first sale that uses it.
+    /// Is used, at the charge of the first sale that uses it and may: pods that only happen to run there charge nobody.
     fn serve(&mut self, work: &Work) {
         self.used = true;
-        if work.sale != NO_SALE {
+        if work.sale != NO_SALE && work.distances.iter().any(|d| d.pool == self.pool) {
             self.owner.get_or_insert_with(|| (work.id.namespace.clone(), work.sale));
         }
     }

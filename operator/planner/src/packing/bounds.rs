@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use onsale_api::{Money, Reason, names, pool::InstanceType};
+use onsale_api::{Money, Reason, names, onsale::OnShortfall, pool::InstanceType};
 
 use super::{
     Work,
@@ -95,6 +95,7 @@ impl Bounds<'_> {
         if !work.opens {
             return no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name));
         }
+        self.all_known(work)?;
         self.within_limits(work, pool, bins)?;
         let mut refusal = Waiting {
             reason: Reason::PodTooLarge,
@@ -108,7 +109,7 @@ impl Bounds<'_> {
                 continue;
             }
             if let Err(waiting) =
-                self.can_be_had(pool, instance_type).and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
+                self.can_be_had(work, pool, instance_type).and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
             {
                 refusal = waiting;
                 continue;
@@ -119,6 +120,22 @@ impl Bounds<'_> {
             }
         }
         best.map(|(_, t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
+    }
+
+    fn holds(&self, work: &Work) -> bool {
+        self.seen.sales.get(work.sale).is_some_and(|s| s.spec.on_shortfall == OnShortfall::Hold)
+    }
+
+    /// While the cloud does not say what a pool has, its nodes may be there already: opening others would pay twice.
+    fn all_known(&self, work: &Work) -> Result<(), Waiting> {
+        let unknown = |pool: &&Pool| pool.instances.is_none() && work.distances.iter().any(|d| d.pool == pool.name);
+        match self.seen.pools.iter().find(unknown) {
+            Some(pool) => no(
+                Reason::Unknown,
+                format!("the cloud does not say which instances pool {} has: nothing is launched until it does", pool.name),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn within_limits(&self, work: &Work, pool: &Pool, bins: &Bins) -> Result<(), Waiting> {
@@ -158,11 +175,12 @@ impl Bounds<'_> {
         Ok(())
     }
 
-    /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over.
-    fn can_be_had(&self, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
+    /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under
+    /// `onShortfall: Hold` not at all, until a person acts.
+    fn can_be_had(&self, work: &Work, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
         let short = pool.status.shortfalls.iter().find(|s| s.instance_type == instance_type.name || s.instance_type == "*");
         match short {
-            Some(short) if !(self.retry && self.now >= short.retry_at.0) => Err(Waiting {
+            Some(short) if !self.retry || self.holds(work) || self.now < short.retry_at.0 => Err(Waiting {
                 reason: short.reason,
                 message: format!("pool {}: {}", pool.name, short.message),
                 until: Some(short.retry_at.0),

@@ -81,6 +81,7 @@ fn start(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp) ->
     if lifecycle::may_start(sale, &drafts[index]) && now >= starts_at {
         let phase = if now >= times.opens_at { Phase::Live } else { Phase::Preparing };
         drafts[index].enter(Phase::Preparing, now);
+        drafts[index].pools = lifecycle::pools_of(seen, sale, true);
         if phase == Phase::Live {
             drafts[index].enter(phase, now);
         }
@@ -161,6 +162,8 @@ fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, see
             () if draft.postponed || (!draft.off && draft.times.is_some_and(|t| now < t.opens_at)) => {
                 draft.phase = Phase::Scheduled;
                 draft.entered = onsale_api::onsale::Entered::default();
+                // The start is computed in the next pass; until then at least no later than ready-by.
+                draft.times = draft.times.map(|t| Times { starts_at: t.starts_at.min(t.ready_by), ..t });
             }
             () if draft.off || draft.entered.live.is_none() => draft.enter(Phase::Cancelled, now),
             () => draft.enter(Phase::Completed, now),

@@ -27,13 +27,14 @@ pub(super) fn of(plan: &PoolPlan, whole: &Plan, seen: &Snapshot, now: Timestamp)
         return Vec::new();
     }
     let mut steps: Vec<Step> = pool.status.launches.iter().filter(|l| !l.resolved).map(|l| Step::Replay { sequence: l.sequence }).collect();
-    steps.extend(repairs(pool, seen));
-    steps.extend(useless(plan, pool));
     if plan.released {
         steps.extend(returns(plan, pool, seen));
     } else {
         steps.extend(launches(plan, whole, pool, seen, now));
     }
+    // What fails here must not keep the pool from launching: it ends the chain.
+    steps.extend(repairs(pool, seen));
+    steps.extend(useless(plan, pool));
     steps.extend(tidy(plan, pool, now));
     if pool.protected && plan.idle && empty(pool) {
         steps.push(Step::ReleasePool);
@@ -122,9 +123,14 @@ fn returns(plan: &PoolPlan, pool: &Pool, seen: &Snapshot) -> Vec<Step> {
     let mut gone = Vec::new();
     for surplus in &plan.surplus {
         match seen.known_nodes().find(|n| n.name == surplus.node) {
-            // It never joined, or nobody is home: there is nothing to drain.
+            // It never joined: there is nothing to drain.
             None => gone.push(surplus.instance.clone()),
-            Some(node) if !node.ready => gone.push(surplus.instance.clone()),
+            // Pods may still serve on a node that only its link makes unready; once Kubernetes has given them up, nobody waits for them.
+            Some(node) if !node.ready => {
+                if node.evictable.iter().all(|p| p.terminating) {
+                    gone.push(surplus.instance.clone());
+                }
+            }
             Some(node) => steps.extend(let_go(node, surplus, &mut gone)),
         }
     }

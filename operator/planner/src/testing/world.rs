@@ -136,7 +136,7 @@ impl World {
             (ChainKey::Sale(id), step) => {
                 let protect = matches!(step, Step::ProtectSale);
                 self.seen.sales.iter_mut().find(|s| s.id == *id).unwrap().protected = protect;
-                self.seen.sales.retain(|s| !(s.deleting && !s.protected));
+                self.seen.sales.retain(|s| !s.deleting || s.protected);
             }
             (ChainKey::Pool(name), step) => self.pool_step(&name.clone(), step),
             (ChainKey::Workload(id), step) => self.workload_step(&id.clone(), step),

@@ -1,6 +1,7 @@
 //! Launch and replay: the ledger entry is stored first, then the cloud is called, then the entry is resolved. Whatever is lost on the way,
 //! the same order placed again is the same launch.
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use onsale_api::{CapacityPool, Reason, names, pool::Launch, time::whole_seconds};
 use onsale_cloud::{CloudError, LaunchOrder, Launched};
@@ -43,7 +44,10 @@ pub async fn launch(job: &Job<'_>, pool: &Pool, want: &Want<'_>, newest: &mut Op
     let entry = new_entry(job, &mut object, want, expected)?;
     ledger::store(job, &object).await.map_err(stale_or_failed)?;
     *newest = Some(entry.sequence);
-    place(job, pool, &object, &entry).await
+    match place(job, pool, &object, &entry).await {
+        Err(Stop::Refused(error)) => refuse(job, pool, &entry, error).await,
+        other => other,
+    }
 }
 
 /// Appends the entry, unless the ledger is not the one that the decision was made on.
@@ -82,9 +86,23 @@ pub async fn replay(job: &Job<'_>, pool: &Pool, sequence: i64) -> Result<Done, S
     let object = ledger::fresh(job, pool).await?;
     let entries = object.status.iter().flat_map(|s| &s.launches);
     let Some(entry) = entries.clone().find(|e| e.sequence == sequence && !e.resolved).cloned() else { return Ok(Done::Yes) };
-    place(job, pool, &object, &entry).await
+    match place(job, pool, &object, &entry).await {
+        // Whether the first call launched something, a refusal of the second does not tell: tags will, once lists are sure to show it.
+        Err(Stop::Refused(error)) if says_nothing_of_the_first(&error) && !is_old(job, &entry) => Err(Stop::Unanswered(error)),
+        Err(Stop::Refused(error)) => refuse(job, pool, &entry, error).await,
+        other => other,
+    }
 }
 
+const fn says_nothing_of_the_first(error: &CloudError) -> bool {
+    matches!(error, CloudError::Unauthorized { .. } | CloudError::Invalid { .. })
+}
+
+fn is_old(job: &Job<'_>, entry: &Launch) -> bool {
+    job.now.duration_since(entry.at.0) > SignedDuration::try_from(job.context.config.ledger_grace).unwrap_or(SignedDuration::MAX)
+}
+
+/// Calls the cloud and resolves the entry; a final refusal is left to the caller.
 async fn place(job: &Job<'_>, pool: &Pool, object: &CapacityPool, entry: &Launch) -> Result<Done, Stop> {
     let ec2 = object.spec.nodes.ec2.as_ref().ok_or_else(|| Stop::Stale(format!("CapacityPool {} rents no nodes", pool.name)))?;
     let order = LaunchOrder {
@@ -98,7 +116,7 @@ async fn place(job: &Job<'_>, pool: &Pool, object: &CapacityPool, entry: &Launch
     };
     match job.context.cloud_call("launch", job.context.cloud.launch(&order)).await {
         Ok(launched) => resolve(job, pool, entry, &launched).await,
-        Err(error) if error.is_final() => refuse(job, pool, entry, error).await,
+        Err(error) if error.is_final() => Err(Stop::Refused(error)),
         Err(error) => Err(Stop::Unanswered(error)),
     }
 }

@@ -5,7 +5,7 @@ use kube::{
     api::DeleteParams,
     core::{DeserializeGuard, ObjectMeta},
 };
-use onsale_api::{WorkloadPlacement, WorkloadPlacementSpec};
+use onsale_api::{WorkloadPlacement, WorkloadPlacementSpec, names};
 use onsale_planner::snapshot::WorkloadId;
 
 use super::{Done, Job, Stop, as_us, done_if_gone, floor, stale_or_failed};
@@ -25,7 +25,10 @@ pub async fn write(job: &Job<'_>, id: &WorkloadId, spec: &WorkloadPlacementSpec)
             job.context.call(what("replace"), api.replace(&name, &as_us(), &object)).await.map_err(stale_or_failed)?
         }
         Err(error) if error.is_gone() => {
-            let metadata = ObjectMeta { name: Some(name.clone()), namespace: Some(id.namespace.clone()), ..ObjectMeta::default() };
+            // Nobody else may delete it: it is the only thing that knows what is to be restored.
+            let finalizers = Some(vec![names::FINALIZER.to_owned()]);
+            let metadata =
+                ObjectMeta { name: Some(name.clone()), namespace: Some(id.namespace.clone()), finalizers, ..ObjectMeta::default() };
             let object = WorkloadPlacement { metadata, spec: spec.clone(), status: None };
             job.context.call(what("create"), api.create(&as_us(), &object)).await.map_err(stale_or_failed)?
         }
@@ -44,6 +47,15 @@ pub async fn remove(job: &Job<'_>, id: &WorkloadId) -> Result<Done, Stop> {
             return Err(Stop::Stale(format!("{} of {id} is not restored yet", floor::label(spec.field.kind))));
         }
     }
-    let what = format!("delete WorkloadPlacement {}/{name}", id.namespace);
-    done_if_gone(job.context.call(what, api(job, id).delete(&name, &DeleteParams::default())).await)
+    let (api, what) = (api(job, id), |verb: &str| format!("{verb} WorkloadPlacement {}/{name}", id.namespace));
+    match job.context.call(what("read"), api.get(&name)).await {
+        Ok(mut object) if object.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty()) => {
+            object.metadata.finalizers = None;
+            job.context.call(what("release"), api.replace(&name, &as_us(), &object)).await.map_err(stale_or_failed)?;
+        }
+        Ok(_) => {}
+        Err(error) if error.is_gone() => return Ok(Done::Yes),
+        Err(error) => return Err(Stop::Failed(error)),
+    }
+    done_if_gone(job.context.call(what("delete"), api.delete(&name, &DeleteParams::default())).await)
 }
