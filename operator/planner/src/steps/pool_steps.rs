@@ -27,14 +27,15 @@ pub(super) fn of(plan: &PoolPlan, whole: &Plan, seen: &Snapshot, now: Timestamp)
         return Vec::new();
     }
     let mut steps: Vec<Step> = pool.status.launches.iter().filter(|l| !l.resolved).map(|l| Step::Replay { sequence: l.sequence }).collect();
+    // First: what is given up makes room within the limit, and becomes a shortfall that the next launch has to know of.
+    steps.extend(useless(plan, pool));
     if plan.released {
         steps.extend(returns(plan, pool, seen));
     } else {
         steps.extend(launches(plan, whole, pool, seen, now));
     }
-    // What fails here must not keep the pool from launching: it ends the chain.
+    // A repair that fails must not keep the pool from launching: it ends the chain.
     steps.extend(repairs(pool, seen));
-    steps.extend(useless(plan, pool));
     steps.extend(tidy(plan, pool, now));
     if pool.protected && plan.idle && empty(pool) {
         steps.push(Step::ReleasePool);
