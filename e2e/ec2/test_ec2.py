@@ -145,7 +145,12 @@ class BedCase(Case):
         return BED.bed("GET", "stats")
 
     def last_call(self, action: str) -> dict:
-        return [c for c in BED.bed("GET", "calls")["calls"] if c["action"] == action][-1]
+        def calls() -> list[dict]:
+            return [c for c in BED.bed("GET", "calls")["calls"] if c["action"] == action]
+
+        # A call whose answer was lost is logged a moment after its connection was closed.
+        until(lambda: calls() != [], f"{action} is logged")
+        return calls()[-1]
 
 
 class Zones(BedCase):
