@@ -128,9 +128,12 @@ fn has_room(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, node
     }
     let fill = plan.fills.iter().find(|f| f.node == node.name);
     let mut used = case.target.requests.clone();
-    for (index, _, _) in view.works() {
+    for (index, workload, _) in view.works() {
         let planned = fill.and_then(|f| f.replicas.get(&index)).copied().unwrap_or_default();
-        let most = planned.max(view.on_node(index, &node.name));
+        // Pods that are going may take their room for as long as their grace lasts, beside what is planned in their place.
+        let going = workload.pods.iter().filter(|p| p.terminating && p.node.as_deref() == Some(node.name.as_str())).count();
+        let going = i32::try_from(going).unwrap_or(i32::MAX);
+        let most = planned.saturating_add(going).max(view.on_node(index, &node.name));
         if let Some(requests) = view.requests(index) {
             used.add(requests, i64::from(most));
         } else if most > 0 {
