@@ -9,7 +9,7 @@ use onsale_api::time::whole_seconds;
 use onsale_api::{OnSaleStatus, Phase};
 
 use super::before::{self, Before};
-use super::report::{Calls, Report};
+use super::report::{AgainstPlan, Calls, Report};
 use super::story::Story;
 use super::tell::Teller;
 use super::view::View;
@@ -48,6 +48,8 @@ pub struct Night<'a> {
 /// What was seen on the way.
 struct Seen {
     ready_at: Option<Timestamp>,
+    /// The first plan that was complete, while next to nothing was bound on rented nodes.
+    first_plan: Option<Spread>,
     at_opening: Option<(Scene, Spread)>,
     nodes_peak: usize,
     way_back: Watcher,
@@ -96,7 +98,7 @@ impl Night<'_> {
         opens_at: Timestamp,
         during: &mut impl FnMut(&Scene) -> Result<()>,
     ) -> Result<(Seen, OnSaleStatus)> {
-        let mut seen = Seen { ready_at: None, at_opening: None, nodes_peak: 0, way_back: Watcher::new(self.story) };
+        let mut seen = Seen { ready_at: None, first_plan: None, at_opening: None, nodes_peak: 0, way_back: Watcher::new(self.story) };
         let mut teller = Teller::default();
         let mut over: Option<Instant> = None;
         loop {
@@ -107,6 +109,9 @@ impl Night<'_> {
             seen.nodes_peak = seen.nodes_peak.max(scene.nodes());
             if seen.ready_at.is_none() && scene.all_ready() {
                 seen.ready_at = Some(scene.at);
+            }
+            if seen.first_plan.is_none() {
+                seen.first_plan = complete(world.planned(), &scene);
             }
             if seen.at_opening.is_none() && scene.at >= opens_at {
                 seen.at_opening = Some((scene.clone(), world.planned()));
@@ -163,6 +168,7 @@ impl Night<'_> {
             replicas_wanted: opening.peak(),
             replicas_ready: opening.ready(),
             misplaced: misplaced(&by_workload, &plan),
+            against_first_plan: seen.first_plan.as_ref().map(|first| against(first, &by_workload, &seen.way_back)),
             misplaced_peak: usize::try_from(told.misplaced_peak).unwrap_or_default(),
             replicas_by_pool: by_pool,
             replicas_by_workload: by_workload,
@@ -205,6 +211,22 @@ async fn planned(world: &World, opens_at: Timestamp) -> Result<OnSaleStatus> {
         if of_it && status.starts_at.is_some() { Ok(Some(status)) } else { bail!("the status is {status:?}") }
     })
     .await
+}
+
+/// The plan, if it has a place for every replica of the peak.
+fn complete(plan: Spread, scene: &Scene) -> Option<Spread> {
+    let all = scene.workloads.iter().all(|w| plan.get(&w.name).is_some_and(|pools| pools.values().sum::<usize>() >= w.peak));
+    all.then_some(plan)
+}
+
+/// What is elsewhere than a plan wanted it, pool by pool, and where pools that are equally near count as one.
+fn against(plan: &Spread, found: &Spread, near: &Watcher) -> AgainstPlan {
+    let beyond = |(workload, pools): (&String, &BTreeMap<String, usize>)| -> usize {
+        let wanted = near.by_distance(&plan.get(workload).cloned().unwrap_or_default());
+        let is = near.by_distance(pools);
+        is.iter().map(|(distance, n)| n.saturating_sub(wanted.get(distance).copied().unwrap_or_default())).sum()
+    };
+    AgainstPlan { in_another_pool: misplaced(found, plan), at_another_distance: found.iter().map(beyond).sum() }
 }
 
 /// Replicas beyond what the plan wants in their pool.
