@@ -74,10 +74,7 @@ fn contradiction(sale: &Sale, plan: &SalePlan, times: &Times, now: Timestamp) ->
         Phase::Completed if !over && was != Phase::Completed => Some("the window is not over"),
         Phase::Missed if !over && was != Phase::Missed => Some("the window is not over"),
         Phase::Missed if was.is_active() => Some("the sale was active"),
-        // A window that passed without an opening (moved into the past, or nobody was there) was no sale that could be completed.
-        Phase::Cancelled if !called_off && was != Phase::Cancelled && !(over && plan.entered.live.is_none()) => {
-            Some("nobody called it off")
-        }
+        Phase::Cancelled if !called_off && was != Phase::Cancelled => Some("nobody called it off"),
         _ => None,
     }
 }

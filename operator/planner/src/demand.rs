@@ -26,6 +26,8 @@ pub struct Demand {
     pub claims: Vec<Claim>,
     /// Floor that the claims make.
     pub floor: i32,
+    /// What they would make without the HPA's maximum.
+    pub wished: i32,
     /// Distances, frozen in the placement while there is one.
     pub distances: Vec<Distance>,
     /// Replicas that need a place.
@@ -38,6 +40,9 @@ pub struct Demand {
     pub holding: bool,
     /// Some sale is open or Ready: nothing is released rank by rank any more.
     pub open: bool,
+    /// Until then a workload may wait for the larger pods of another, so that room is not broken up: half of the time to prepare is left then. `None`: no
+    /// sale that has a time is preparing.
+    pub unhurried_until: Option<Timestamp>,
     /// Why pools are left out, and what else is wrong with the wish.
     pub problems: Vec<Waiting>,
 }
@@ -68,12 +73,14 @@ pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
         baseline,
         claims: Vec::new(),
         floor: baseline,
+        wished: baseline,
         distances: Vec::new(),
         target: 0,
         reserve: 0,
         first: strictest(&wishes),
         holding: wishes.iter().any(|(sale, _)| drafts[*sale].phase.holds() || candidate == Some(*sale)),
         open: wishes.iter().any(|(sale, _)| drafts[*sale].entered.live.is_some()),
+        unhurried_until: wishes.iter().filter_map(|(sale, _)| half_time(&drafts[*sale])).min(),
         problems: Vec::new(),
     };
     for (sale, wish) in &wishes {
@@ -88,6 +95,7 @@ pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
         let recorded = workload.placement.as_ref().map_or(baseline, |p| p.spec.intended);
         all.floor = all.floor.min(recorded).max(baseline);
     }
+    all.wished = all.floor;
     measure(&mut all, seen, drafts, workload);
     match target {
         Some(target) => bounds(&mut all, workload, target),
@@ -115,6 +123,12 @@ fn wishes<'a>(scope: &Scope<'a>, workload: &Workload) -> Vec<(usize, &'a SaleWor
     // A sale that holds, or would, pays before one that is on its way back.
     found.sort_by_key(|(index, _)| (!drafts[*index].phase.holds() && candidate != Some(*index), *index));
     found
+}
+
+/// The middle between the start of preparing and ready-by; a sale that starts after its ready-by has none left.
+fn half_time(draft: &Draft) -> Option<Timestamp> {
+    let (start, ready_by) = (draft.entered.preparing.as_ref()?.0, draft.times?.ready_by);
+    Some(start + ready_by.duration_since(start) / 2)
 }
 
 /// The wish of the sale that pays, under the strictest bounds of all: buyers of every sale meet any of the pods.

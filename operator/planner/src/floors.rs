@@ -1,32 +1,21 @@
-//! Releases, floors and the way back of one workload.
-//!
-//! While preparing, replicas are released rank by rank, nearest first: new pods may go to the pools of the current rank only, the floor rises by what finds a
-//! place there on Ready nodes, and the next rank follows when nothing is left to place in this one. Two workloads that compete for the last near places thus
-//! get exactly what the packing gave them. From then on every pool is open, nearest first.
+//! Floors of one workload, and its way back: how many replicas are due now, what of the field is ours, and what to record. Where they may go is decided in
+//! [`release`](crate::release).
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
     names,
-    onsale::TargetKind,
-    placement::{Distance, FloorField, FloorKind, WorkloadPlacementSpec},
+    placement::{FloorField, FloorKind, WorkloadPlacementSpec},
 };
 
 use crate::{
     demand::Demand,
-    overlay::Overlay,
     packing::{Bin, BinState, Packed, Packing},
     plan::{Foreign, Stage, Waiting, WorkloadPlan},
-    snapshot::{Node, Placement, Requirement, Snapshot, TargetState, Workload},
+    release,
+    snapshot::{Node, Placement, Snapshot, TargetState, Workload},
 };
-
-/// Replicas that are raised first under a new overlay, whose stamp is then checked on real pods before the rest follows.
-const FIRST_BATCH: i32 = 2;
-/// Preferred weights by rank. The scheduler keeps at most three distances apart (only ratios count); ranks beyond the third share the last.
-const WEIGHTS: [i32; 3] = [100, 50, 1];
-/// Pod-deletion-cost by rank below the nearest.
-const COST_PER_RANK: i32 = -10;
 
 /// The plan of one workload.
 #[must_use]
@@ -57,9 +46,10 @@ pub fn plan(seen: &Snapshot, index: usize, demand: &Demand, packing: &Packing, n
         foreign: None,
         problems: problems(demand, &packed),
     };
-    stage(&mut plan, workload, demand, &packed);
-    permit(&mut plan, seen, workload);
-    plan.floor = confirmed(floor(&plan, workload, demand, &packed), workload);
+    release::stage(&mut plan, workload, demand, &packed);
+    release::permit(&mut plan, seen, workload, &packed);
+    let waits = release::waits_for_larger(&plan, seen, demand, index, packing, now);
+    plan.floor = confirmed(floor(&plan, workload, demand, &packed, waits), workload);
     plan.foreign = foreign(&plan, workload, now);
     plan.misplaced = misplaced(&plan, seen, workload, packing, index);
     plan
@@ -83,10 +73,9 @@ fn unplaced(workload: &Workload, demand: &Demand, packed: &Packed) -> i32 {
     if !demand.holding {
         return 0;
     }
-    let wanted = demand.first.as_ref().map_or(0, |(_, wish)| wish.peak_replicas);
     match &workload.target {
-        Some(target) if !target.requests_missing => packed.unplaced + (wanted - demand.floor).max(0),
-        _ => wanted,
+        Some(target) if !target.requests_missing => packed.unplaced + demand.wished - demand.floor,
+        _ => demand.wished,
     }
 }
 
@@ -109,133 +98,8 @@ fn pods_by_pool(seen: &Snapshot, workload: &Workload, which: impl Fn(&crate::sna
     counts
 }
 
-/// Number of ranks.
-fn ranks(distances: &[Distance]) -> i32 {
-    distances.last().map_or(0, |d| d.rank + 1)
-}
-
-/// Where the workload is between baseline and baseline, and how many ranks are released.
-fn stage(plan: &mut WorkloadPlan, workload: &Workload, demand: &Demand, packed: &Packed) {
-    let all = ranks(&plan.distances) + 1;
-    let released = workload.placement.as_ref().map_or(0, |p| p.spec.released);
-    let spread = workload.target.as_ref().is_some_and(|t| t.zone_skew.is_some());
-    (plan.stage, plan.released) = match () {
-        () if demand.claims.is_empty() && workload.placement.is_none() => (Stage::Idle, 0),
-        () if demand.claims.is_empty() => (Stage::Restoring, all),
-        () if !demand.holding => (Stage::Returning, all),
-        () if demand.open || spread || released >= all => (Stage::Holding, all),
-        () => {
-            let waits = |rank: i32| packed.fresh.range(..rank).any(|(_, n)| *n > 0);
-            let released = (released.max(1)..all).find(|rank| waits(*rank)).unwrap_or(all);
-            (if released < all { Stage::Preparing } else { Stage::Holding }, released)
-        }
-    };
-}
-
-/// Pools that new pods may go to, and the overlay that says so.
-fn permit(plan: &mut WorkloadPlan, seen: &Snapshot, workload: &Workload) {
-    let exists = |d: &&Distance| seen.pool(&d.pool).is_some();
-    let current = |d: &&Distance| plan.stage != Stage::Preparing || d.rank == plan.released - 1;
-    plan.permitted = match (plan.stage, &workload.placement) {
-        (Stage::Idle, _) => return,
-        (Stage::Restoring, Some(placement)) => placement.spec.permitted.clone(),
-        _ => plan.distances.iter().filter(exists).filter(current).map(|d| d.pool.clone()).collect(),
-    };
-    let recorded = workload.placement.as_ref().map(|p| &p.spec);
-    plan.revision = match recorded {
-        Some(spec) if spec.permitted == plan.permitted => spec.revision,
-        Some(spec) => spec.revision + 1,
-        None => 1,
-    };
-    let now = workload.target.as_ref().map_or(0, |t| t.value.max(t.replicas));
-    plan.trial = recorded.filter(|spec| spec.revision == plan.revision).map_or(now + FIRST_BATCH, |spec| spec.trial);
-    if plan.stage != Stage::Restoring || keeps_overlay(plan, seen, workload) {
-        plan.overlay = overlay(plan, seen, workload);
-    }
-}
-
-/// On the way out the overlay stays until the field is restored and no pod is left on a rented node.
-fn keeps_overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> bool {
-    let Some(target) = &workload.target else { return false };
-    let rented = |pool: &str| seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_some());
-    target.value != plan.baseline || plan.bound.iter().any(|(pool, n)| *n > 0 && rented(pool))
-}
-
-fn overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> Option<Overlay> {
-    let permitted: Vec<&Distance> = plan.distances.iter().filter(|d| plan.permitted.contains(&d.pool)).collect();
-    let terms: Vec<(&Distance, Vec<Requirement>)> = permitted.iter().filter_map(|d| Some((*d, term(seen, &d.pool)?))).collect();
-    if terms.is_empty() {
-        return None;
-    }
-    let rented = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| p.spec.nodes.ec2.is_some());
-    let weight = |rank: i32| WEIGHTS[usize::try_from(rank).unwrap_or_default().min(WEIGHTS.len() - 1)];
-    let own_cost = workload.target.as_ref().is_some_and(|t| t.own_deletion_cost);
-    let (owner_kind, owner_pattern, pod_pattern) = patterns(workload.id.kind, &workload.id.name);
-    Some(Overlay {
-        owner_kind,
-        owner_pattern,
-        pod_pattern,
-        zone_costs: if own_cost { Vec::new() } else { zone_costs(plan, seen) },
-        stamp: stamp(&workload.id.name, plan.revision),
-        required: terms.iter().map(|(_, term)| term.clone()).collect(),
-        preferred: terms.into_iter().map(|(d, term)| (weight(d.rank), term)).collect(),
-        tolerated: permitted.into_iter().filter(rented).map(|d| d.pool.clone()).collect(),
-    })
-}
-
-/// A label value, at most 63 characters: as much of the name as fits, and the revision, which is all that is read back.
-fn stamp(name: &str, revision: i64) -> String {
-    const NAME: usize = 42;
-    let cut: String = name.chars().take(NAME).collect();
-    format!("{}.{revision}", cut.trim_end_matches(['-', '.']))
-}
-
-/// The labels of a pool's nodes as a node selector term.
-fn term(seen: &Snapshot, pool: &str) -> Option<Vec<Requirement>> {
-    let pool = seen.pool(pool)?;
-    let is = |key: &str, value: &str| Requirement { key: key.to_owned(), operator: "In".to_owned(), values: vec![value.to_owned()] };
-    let Some(existing) = &pool.spec.nodes.existing else { return Some(vec![is(names::POOL, &pool.name)]) };
-    let labels = existing.selector.match_labels.iter().flatten().map(|(key, value)| is(key, value));
-    let more = existing.selector.match_expressions.iter().flatten().map(|r| Requirement {
-        key: r.key.clone(),
-        operator: r.operator.clone(),
-        values: r.values.clone().unwrap_or_default(),
-    });
-    Some(labels.chain(more).collect())
-}
-
-/// Owner and pod names as Kubernetes makes them: a ReplicaSet is `<deployment>-<hash>`, its pods `<replicaset>-` cut to 58 characters plus 5 random ones;
-/// a StatefulSet's pods are `<statefulset>-<ordinal>`.
-fn patterns(kind: TargetKind, name: &str) -> (&'static str, String, String) {
-    let quoted = name.replace('.', "[.]");
-    match kind {
-        TargetKind::StatefulSet => ("StatefulSet", format!("^{quoted}$"), format!("^{quoted}-[0-9]+$")),
-        TargetKind::Deployment => {
-            let cut = name.len() + 11 > 57;
-            let pods = if cut {
-                format!("^{}[a-z0-9-]*[a-z0-9]{{5}}$", name.chars().take(46).collect::<String>().replace('.', "[.]"))
-            } else {
-                format!("^{quoted}-[a-z0-9]{{1,10}}-[a-z0-9]{{5}}$")
-            };
-            ("ReplicaSet", format!("^{quoted}-[a-z0-9]{{1,10}}$"), pods)
-        }
-    }
-}
-
-/// The farther a zone, the sooner its pods go when replicas fall. Where pools of several distances share a zone, the farthest decides.
-fn zone_costs(plan: &WorkloadPlan, seen: &Snapshot) -> Vec<(String, i32)> {
-    let mut costs: BTreeMap<String, i32> = BTreeMap::new();
-    for distance in plan.distances.iter().filter(|d| d.rank > 0) {
-        if let Some(pool) = seen.pool(&distance.pool) {
-            let cost = costs.entry(pool.spec.zone.clone()).or_default();
-            *cost = (*cost).min(distance.rank * COST_PER_RANK);
-        }
-    }
-    costs.into_iter().collect()
-}
-
 /// The floor that is due now. It rises only by what finds a place on Ready nodes, in a first batch whose stamp is checked, and never falls before the way back.
-fn floor(plan: &WorkloadPlan, workload: &Workload, demand: &Demand, packed: &Packed) -> i32 {
+fn floor(plan: &WorkloadPlan, workload: &Workload, demand: &Demand, packed: &Packed, waits: bool) -> i32 {
     let Some(target) = &workload.target else { return plan.baseline };
     match plan.stage {
         Stage::Idle | Stage::Restoring => plan.baseline,
@@ -243,7 +107,7 @@ fn floor(plan: &WorkloadPlan, workload: &Workload, demand: &Demand, packed: &Pac
         Stage::Preparing | Stage::Holding => {
             let recorded = workload.placement.as_ref().map_or(plan.baseline, |p| p.spec.intended);
             let running: i32 = packed.by_pool.values().sum::<i32>() - packed.fresh.values().sum::<i32>();
-            let ready: i32 = packed.fresh_on_ready.range(..plan.released).map(|(_, n)| n).sum();
+            let ready: i32 = if waits { 0 } else { plan.permitted.iter().map(|pool| packed.ready_in(pool)).sum() };
             let possible = (running + ready).min(demand.floor).max(plan.baseline);
             let due = if recorded <= demand.floor { possible.max(recorded) } else { demand.floor };
             batched(plan, workload, target, due)
@@ -318,7 +182,7 @@ fn misplaced(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload, packing:
     let usable = |bin: &&Bin| bin.state == BinState::Ready && node_of(seen, bin).is_none_or(|n| !n.draining);
     let mut far = 0;
     let mut room: i64 = 0;
-    for rank in 0..ranks(&plan.distances) {
+    for rank in 0..release::ranks(&plan.distances) {
         let here: i64 = plan.bound.iter().filter(|(pool, _)| distance(pool) == Some(rank)).map(|(_, n)| i64::from(*n)).sum();
         let moved = here.min(room);
         far += moved;

@@ -3,7 +3,7 @@
 //! - [`snapshot`]: everything the planner may know; [`resources`]: vectors of CPU, memory, pods and more
 //! - [`plan`]: `plan(snapshot, now)`, what must hold now and why nothing more can be done; [`lifecycle`]: the phases of a sale
 //! - [`distance`]: latency arithmetic and ranks; [`fleet`]: what each pool has; [`packing`]: which replica goes where and which nodes that takes; [`lead`]: lead times
-//! - [`demand`]: what the active sales want of a workload; [`floors`]: releases, floors and the way back; [`pools`], [`sales`]: what that means for each; [`overlay`]: what the admission policies do to new pods
+//! - [`demand`]: what the active sales want of a workload; [`release`]: where its new pods may go, and when; [`floors`]: floors and the way back; [`pools`], [`sales`]: what that means for each; [`overlay`]: what the admission policies do to new pods
 //! - [`steps`]: `due(plan, snapshot, now)`, the idempotent actions that are due, as independent chains
 
 pub mod demand;
@@ -16,6 +16,7 @@ pub mod overlay;
 pub mod packing;
 pub mod plan;
 pub mod pools;
+pub mod release;
 pub mod resources;
 pub mod sales;
 pub mod snapshot;

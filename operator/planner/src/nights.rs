@@ -3,8 +3,9 @@
 use onsale_api::{Phase, Reason};
 
 use crate::{
+    plan::plan,
     snapshot::{Pool, Workload},
-    testing::{node, pool, sale, snapshot, wish, workload, world::World},
+    testing::{at, node, pool, sale, snapshot, vector, wish, workload, world::World},
 };
 
 fn pools() -> Vec<Pool> {
@@ -45,6 +46,64 @@ fn a_whole_night_ends_as_it_began() {
     assert_eq!(world.phase("tour"), Phase::Returning);
     assert!(world.rented() < 8 && !world.spread("seat-map").contains("or-"), "{}", world.spread("seat-map"));
     world.run_until("2026-12-05T19:00:00Z");
+    assert_eq!(world.phase("tour"), Phase::Completed, "{}", world.log.join("\n"));
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+/// Pods of three sizes on nodes that they fill to the brim, in four distances of which the last has three zones: small pods that came too early would break up
+/// room of large ones, and the scheduler alone would fill zones as it likes.
+#[test]
+fn every_replica_lands_where_the_first_plan_wants_it() {
+    let sized = |name: &str, replicas: i32, cpu: i64| {
+        let mut work = workload(name, replicas, &["dc-1", "dc-2"]);
+        work.target.as_mut().unwrap().requests = vector(cpu, 1, 1);
+        work
+    };
+    let workloads = vec![sized("queue-page", 4, 750), sized("checkout", 4, 1_500), sized("inventory", 1, 3_000)];
+    let mut world = world(workloads, &[("queue-page", 151, 1), ("checkout", 90, 12), ("inventory", 19, 20)]);
+    let mut third = pool("or-c").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 20).build();
+    third.protected = false;
+    world.seen.pools.push(third);
+    let starts_at = plan(&world.seen, world.now).sales[0].times.unwrap().starts_at;
+    let first = plan(&world.seen, starts_at);
+    world.run_until("2026-12-05T16:50:00Z");
+    assert_eq!(world.phase("tour"), Phase::Ready, "{}", world.log.join("\n"));
+    for work in &first.workloads {
+        let planned = work.by_pool.iter().map(|(pool, n)| format!("{pool}={n}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(world.spread(&work.id.name), planned, "{}\n{}", work.id, world.log.join("\n"));
+    }
+    assert!(first.workloads.iter().any(|w| w.by_pool.len() == 5), "the night fills every pool: {:?}", first.workloads);
+}
+
+#[test]
+fn larger_pods_that_never_come_hold_up_the_smaller_ones_for_half_of_the_time_only() {
+    let mut small = workload("queue-page", 2, &["dc-1", "dc-2"]);
+    small.target.as_mut().unwrap().requests = vector(500, 1, 1);
+    let mut world = world(vec![small, workload("checkout", 2, &["dc-1", "dc-2"])], &[("queue-page", 12, 1), ("checkout", 12, 12)]);
+    world.no_pods_for = Some("checkout".into());
+    world.run_until("2026-12-05T16:50:00Z");
+    assert_eq!((world.spread("queue-page"), world.spread("checkout")), ("dc=12".into(), "dc=2".into()), "{}", world.log.join("\n"));
+    assert_eq!(world.phase("tour"), Phase::Preparing);
+}
+
+#[test]
+fn an_hpa_maximum_leaves_what_all_sales_want_above_it_without_a_place() {
+    let mut seat_map = workload("seat-map", 4, &["dc-1"]);
+    seat_map.target.as_mut().unwrap().max = Some(20);
+    let mut world = world(vec![seat_map], &[("seat-map", 14, 3)]);
+    world.seen.sales.push(sale("second", vec![wish("seat-map", 16).calls("phx", 3).build()]));
+    let starts_at = plan(&world.seen, world.now).sales[0].times.unwrap().starts_at;
+    let plan = plan(&world.seen, starts_at);
+    assert_eq!((plan.workloads[0].peak, plan.workloads[0].unplaced), (20, 4 + 10 + 12 - 20));
+}
+
+#[test]
+fn a_window_that_passes_while_nobody_looks_is_completed() {
+    let mut world = shop();
+    world.run_until("2026-12-05T16:55:00Z");
+    assert_eq!(world.phase("tour"), Phase::Ready);
+    world.now = at("2026-12-05T18:30:00Z");
+    world.run_until("2026-12-05T19:30:00Z");
     assert_eq!(world.phase("tour"), Phase::Completed, "{}", world.log.join("\n"));
     world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
 }

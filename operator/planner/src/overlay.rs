@@ -1,8 +1,19 @@
 //! What the admission policies do to a workload's new pods, as data; the controller writes it as a PodTemplate.
 
+use std::collections::BTreeMap;
+
+use onsale_api::{names, onsale::TargetKind, placement::Distance};
 use serde::Serialize;
 
-use crate::snapshot::Requirement;
+use crate::{
+    plan::WorkloadPlan,
+    snapshot::{Requirement, Snapshot, Workload},
+};
+
+/// Preferred weights by rank. The scheduler keeps at most three distances apart (only ratios count); ranks beyond the third share the last.
+const WEIGHTS: [i32; 3] = [100, 50, 1];
+/// Pod-deletion-cost by rank below the nearest.
+const COST_PER_RANK: i32 = -10;
 
 /// Everything that the overlay PodTemplate of one workload says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,4 +34,79 @@ pub struct Overlay {
     pub preferred: Vec<(i32, Vec<Requirement>)>,
     /// Pools whose taint the pods tolerate.
     pub tolerated: Vec<String>,
+}
+
+/// The overlay that opens the plan's permitted pools; `None` when none of them exists.
+#[must_use]
+pub fn overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> Option<Overlay> {
+    let permitted: Vec<&Distance> = plan.distances.iter().filter(|d| plan.permitted.contains(&d.pool)).collect();
+    let terms: Vec<(&Distance, Vec<Requirement>)> = permitted.iter().filter_map(|d| Some((*d, term(seen, &d.pool)?))).collect();
+    if terms.is_empty() {
+        return None;
+    }
+    let rented = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| p.spec.nodes.ec2.is_some());
+    let weight = |rank: i32| WEIGHTS[usize::try_from(rank).unwrap_or_default().min(WEIGHTS.len() - 1)];
+    let own_cost = workload.target.as_ref().is_some_and(|t| t.own_deletion_cost);
+    let (owner_kind, owner_pattern, pod_pattern) = patterns(workload.id.kind, &workload.id.name);
+    Some(Overlay {
+        owner_kind,
+        owner_pattern,
+        pod_pattern,
+        zone_costs: if own_cost { Vec::new() } else { zone_costs(plan, seen) },
+        stamp: stamp(&workload.id.name, plan.revision),
+        required: terms.iter().map(|(_, term)| term.clone()).collect(),
+        preferred: terms.into_iter().map(|(d, term)| (weight(d.rank), term)).collect(),
+        tolerated: permitted.into_iter().filter(rented).map(|d| d.pool.clone()).collect(),
+    })
+}
+
+/// A label value, at most 63 characters: as much of the name as fits, and the revision, which is all that is read back.
+fn stamp(name: &str, revision: i64) -> String {
+    const NAME: usize = 42;
+    let cut: String = name.chars().take(NAME).collect();
+    format!("{}.{revision}", cut.trim_end_matches(['-', '.']))
+}
+
+/// The labels of a pool's nodes as a node selector term.
+fn term(seen: &Snapshot, pool: &str) -> Option<Vec<Requirement>> {
+    let pool = seen.pool(pool)?;
+    let is = |key: &str, value: &str| Requirement { key: key.to_owned(), operator: "In".to_owned(), values: vec![value.to_owned()] };
+    let Some(existing) = &pool.spec.nodes.existing else { return Some(vec![is(names::POOL, &pool.name)]) };
+    let labels = existing.selector.match_labels.iter().flatten().map(|(key, value)| is(key, value));
+    let more = existing.selector.match_expressions.iter().flatten().map(|r| Requirement {
+        key: r.key.clone(),
+        operator: r.operator.clone(),
+        values: r.values.clone().unwrap_or_default(),
+    });
+    Some(labels.chain(more).collect())
+}
+
+/// Owner and pod names as Kubernetes makes them: a ReplicaSet is `<deployment>-<hash>`, its pods `<replicaset>-` cut to 58 characters plus 5 random ones;
+/// a StatefulSet's pods are `<statefulset>-<ordinal>`.
+fn patterns(kind: TargetKind, name: &str) -> (&'static str, String, String) {
+    let quoted = name.replace('.', "[.]");
+    match kind {
+        TargetKind::StatefulSet => ("StatefulSet", format!("^{quoted}$"), format!("^{quoted}-[0-9]+$")),
+        TargetKind::Deployment => {
+            let cut = name.len() + 11 > 57;
+            let pods = if cut {
+                format!("^{}[a-z0-9-]*[a-z0-9]{{5}}$", name.chars().take(46).collect::<String>().replace('.', "[.]"))
+            } else {
+                format!("^{quoted}-[a-z0-9]{{1,10}}-[a-z0-9]{{5}}$")
+            };
+            ("ReplicaSet", format!("^{quoted}-[a-z0-9]{{1,10}}$"), pods)
+        }
+    }
+}
+
+/// The farther a zone, the sooner its pods go when replicas fall. Where pools of several distances share a zone, the farthest decides.
+fn zone_costs(plan: &WorkloadPlan, seen: &Snapshot) -> Vec<(String, i32)> {
+    let mut costs: BTreeMap<String, i32> = BTreeMap::new();
+    for distance in plan.distances.iter().filter(|d| d.rank > 0) {
+        if let Some(pool) = seen.pool(&distance.pool) {
+            let cost = costs.entry(pool.spec.zone.clone()).or_default();
+            *cost = (*cost).min(distance.rank * COST_PER_RANK);
+        }
+    }
+    costs.into_iter().collect()
 }

@@ -19,6 +19,9 @@ pub struct Resources {
     pub extended: BTreeMap<String, i64>,
 }
 
+/// Memory that goes with one CPU on general-purpose instances (AWS' m family: 4 GiB per vCPU), to weigh the two against each other.
+const MIB_PER_MILLICORE: i64 = 4;
+
 /// Pods per node where a pool does not say: the kubelet's default `maxPods`.
 pub const DEFAULT_PODS: i64 = 110;
 
@@ -48,6 +51,12 @@ impl Resources {
         for (name, amount) in &other.extended {
             *self.extended.entry(name.clone()).or_default() += amount * n;
         }
+    }
+
+    /// One number for how much room this takes, in millicores: CPU, or memory at the rate of general-purpose instances where that is more.
+    #[must_use]
+    pub fn size(&self) -> i64 {
+        self.cpu.max((self.memory >> 20) / MIB_PER_MILLICORE)
     }
 
     /// How many of `item` fit into this; an item that asks for nothing fits without end, as `i64::MAX`.

@@ -32,8 +32,6 @@ pub struct Figures {
     pub ec2_calls: usize,
     /// Replicas in the pool of the first complete plan, and how many there should be.
     pub placed_out: (usize, usize),
-    /// The same, where pools that are equally near count as one.
-    pub near_out: (usize, usize),
     /// Replicas at home after the way back, and how many should be.
     pub placed_back: (usize, usize),
     /// The night in full.
@@ -56,7 +54,6 @@ pub async fn run(name: &str) -> Result<Figures> {
 }
 
 fn figures(floor: floor::Floor, report: Report) -> Result<Figures> {
-    let first = report.against_first_plan.context("no complete plan was seen")?;
     let (launch, ready) = report.first_launch_at.zip(report.ready_at).context("the sale was never Ready")?;
     let operator_seconds = between(launch, ready);
     let seconds = floor.seconds;
@@ -67,8 +64,7 @@ fn figures(floor: floor::Floor, report: Report) -> Result<Figures> {
         floor_calls: floor.calls,
         api_calls: report.api_calls_until_ready.total,
         ec2_calls: report.ec2_calls_until_ready.total,
-        placed_out: (report.replicas_ready.saturating_sub(first.in_another_pool), report.replicas_wanted),
-        near_out: (report.replicas_ready.saturating_sub(first.at_another_distance), report.replicas_wanted),
+        placed_out: (report.replicas_ready.saturating_sub(report.misplaced), report.replicas_wanted),
         placed_back: (report.way_back.at_home, report.way_back.wanted_at_home),
         report,
     })
@@ -104,7 +100,6 @@ impl Figures {
         writeln!(text, "{:<63}{memory:>6.0} MiB", "  peak memory of the operator")?;
         let share = |(placed, of): (usize, usize)| format!("{placed} of {of}, {:.1} %", 100.0 * placed as f64 / of.max(1) as f64);
         writeln!(text, "{:<55}{:>22}", "  replicas out: in the pool first planned", share(self.placed_out))?;
-        writeln!(text, "{:<55}{:>22}", "  replicas out: as near as first planned", share(self.near_out))?;
         writeln!(text, "{:<55}{:>22}", "  replicas at home, on the way back", share(self.placed_back))
     }
 }

@@ -9,7 +9,7 @@ use onsale_api::time::whole_seconds;
 use onsale_api::{OnSaleStatus, Phase};
 
 use super::before::{self, Before};
-use super::report::{AgainstPlan, Calls, Report};
+use super::report::{Calls, Report};
 use super::story::Story;
 use super::tell::Teller;
 use super::view::View;
@@ -50,7 +50,7 @@ struct Seen {
     ready_at: Option<Timestamp>,
     /// The first plan that was complete, while next to nothing was bound on rented nodes.
     first_plan: Option<Spread>,
-    at_opening: Option<(Scene, Spread)>,
+    at_opening: Option<Scene>,
     nodes_peak: usize,
     way_back: Watcher,
 }
@@ -114,7 +114,7 @@ impl Night<'_> {
                 seen.first_plan = complete(world.planned(), &scene);
             }
             if seen.at_opening.is_none() && scene.at >= opens_at {
-                seen.at_opening = Some((scene.clone(), world.planned()));
+                seen.at_opening = Some(scene.clone());
             }
             seen.way_back.see(&scene);
             let phase = scene.sale.phase.unwrap_or_default();
@@ -150,7 +150,7 @@ impl Night<'_> {
         let until = seen.ready_at.unwrap_or(opens_at);
         let told = status.report.unwrap_or_default();
         let on_time = seen.ready_at.is_some_and(|at| at <= ready_by) && told.on_time;
-        let (opening, plan) = seen.at_opening.unwrap_or_else(|| (end.clone(), Spread::new()));
+        let opening = seen.at_opening.unwrap_or_else(|| end.clone());
         let by_workload = opening.spread();
         let mut by_pool: BTreeMap<String, usize> = opening.pools.iter().map(|pool| (pool.name.clone(), 0)).collect();
         for (pool, n) in by_workload.values().flatten() {
@@ -167,8 +167,7 @@ impl Night<'_> {
             seconds_to_spare: seen.ready_at.map(|at| ready_by.duration_since(at).as_secs_f64()),
             replicas_wanted: opening.peak(),
             replicas_ready: opening.ready(),
-            misplaced: misplaced(&by_workload, &plan),
-            against_first_plan: seen.first_plan.as_ref().map(|first| against(first, &by_workload, &seen.way_back)),
+            misplaced: misplaced(&by_workload, &seen.first_plan.unwrap_or_default()),
             misplaced_peak: usize::try_from(told.misplaced_peak).unwrap_or_default(),
             replicas_by_pool: by_pool,
             replicas_by_workload: by_workload,
@@ -217,16 +216,6 @@ async fn planned(world: &World, opens_at: Timestamp) -> Result<OnSaleStatus> {
 fn complete(plan: Spread, scene: &Scene) -> Option<Spread> {
     let all = scene.workloads.iter().all(|w| plan.get(&w.name).is_some_and(|pools| pools.values().sum::<usize>() >= w.peak));
     all.then_some(plan)
-}
-
-/// What is elsewhere than a plan wanted it, pool by pool, and where pools that are equally near count as one.
-fn against(plan: &Spread, found: &Spread, near: &Watcher) -> AgainstPlan {
-    let beyond = |(workload, pools): (&String, &BTreeMap<String, usize>)| -> usize {
-        let wanted = near.by_distance(&plan.get(workload).cloned().unwrap_or_default());
-        let is = near.by_distance(pools);
-        is.iter().map(|(distance, n)| n.saturating_sub(wanted.get(distance).copied().unwrap_or_default())).sum()
-    };
-    AgainstPlan { in_another_pool: misplaced(found, plan), at_another_distance: found.iter().map(beyond).sum() }
 }
 
 /// Replicas beyond what the plan wants in their pool.

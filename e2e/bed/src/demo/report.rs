@@ -33,11 +33,9 @@ pub struct Report {
     pub replicas_by_pool: BTreeMap<String, usize>,
     /// The same by workload.
     pub replicas_by_workload: Spread,
-    /// Replicas at T0 that were not where the plan of that moment wants them, counted from outside. That plan moves nobody: it follows what is bound, so
-    /// `against_first_plan` is the harder question.
+    /// Replicas at T0 in another pool than the first complete plan wants them in, counted from outside. That plan was made before the pods were; later ones
+    /// move nobody, and so follow what is bound. All replicas, where no complete plan was seen.
     pub misplaced: usize,
-    /// The same against the first complete plan, made before the pods were; `None`: none was seen.
-    pub against_first_plan: Option<AgainstPlan>,
     /// The most that the operator itself counted at once after everything was Ready.
     pub misplaced_peak: usize,
     /// Most nodes at once, the servers in Phoenix included.
@@ -84,16 +82,6 @@ pub struct WayBack {
     pub out_of_turn: usize,
 }
 
-/// Replicas that are elsewhere than a plan wanted them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AgainstPlan {
-    /// In another pool, equally near or not.
-    pub in_another_pool: usize,
-    /// Nearer or farther than planned.
-    pub at_another_distance: usize,
-}
-
 /// Calls, counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,13 +124,6 @@ impl Report {
             .unwrap_or_default();
         line(text, "Ready", &format!("{ready}{real}"))?;
         line(text, "replicas at T0", &format!("{} of {} Ready, {} misplaced", self.replicas_ready, self.replicas_wanted, self.misplaced))?;
-        let first = self.against_first_plan.map_or("unknown".to_owned(), |it| {
-            format!(
-                "{} replicas in another pool than first planned, {} of them nearer or farther",
-                it.in_another_pool, it.at_another_distance
-            )
-        });
-        line(text, "first plan", &first)?;
         line(text, "nodes", &format!("{} at the peak, {} of them rented", self.nodes_peak, self.rented_nodes_peak))?;
         line(text, "instances", &format!("{} launched, {} left", self.instances_launched, self.instances_left))?;
         let back = &self.way_back;

@@ -76,7 +76,7 @@ impl Watcher {
     }
 
     /// Replicas by distance: pools that are equally near are one.
-    pub fn by_distance(&self, pools: &BTreeMap<String, usize>) -> BTreeMap<i64, usize> {
+    fn by_distance(&self, pools: &BTreeMap<String, usize>) -> BTreeMap<i64, usize> {
         let mut by = BTreeMap::new();
         for (pool, n) in pools {
             *by.entry(self.distance.get(pool).copied().unwrap_or(i64::MAX)).or_default() += n;

@@ -90,14 +90,28 @@ pub struct Packing {
 pub struct Packed {
     /// Replicas by pool, those that run included.
     pub by_pool: BTreeMap<String, i32>,
-    /// Replicas that do not run yet, by rank.
-    pub fresh: BTreeMap<i32, i32>,
+    /// Replicas that do not run yet, by pool.
+    pub fresh: BTreeMap<String, i32>,
     /// Those of `fresh` whose node is Ready.
-    pub fresh_on_ready: BTreeMap<i32, i32>,
+    pub fresh_on_ready: BTreeMap<String, i32>,
     /// Replicas without a place.
     pub unplaced: i32,
     /// Why.
     pub waiting_for: Vec<Waiting>,
+}
+
+impl Packed {
+    /// Replicas that do not run yet in a pool.
+    #[must_use]
+    pub fn fresh_in(&self, pool: &str) -> i32 {
+        self.fresh.get(pool).copied().unwrap_or_default()
+    }
+
+    /// Those of them whose node is Ready.
+    #[must_use]
+    pub fn ready_in(&self, pool: &str) -> i32 {
+        self.fresh_on_ready.get(pool).copied().unwrap_or_default()
+    }
 }
 
 /// Packs `works`. `budgets` are those of [`Snapshot::sales`]; `retry` lets pools that were short try again once their pause is over.
@@ -122,15 +136,11 @@ fn attempt(seen: &Snapshot, works: &[Work], keep: Keep, now: Timestamp, retry: b
     Packing { bins: pass.bins.all, works: pass.works }
 }
 
-/// Memory that goes with one CPU on general-purpose instances (AWS' m family: 4 GiB per vCPU), to weigh the two against each other.
-const MIB_PER_MILLICORE: i64 = 4;
-
 /// Microseconds lost per unit of room when a replica moves from its nearest to its farthest pool.
 fn sensitivity(work: &Work) -> i64 {
     let (near, far) = (work.distances.first(), work.distances.last());
     let lost = far.map_or(0, |d| d.latency.micros()) - near.map_or(0, |d| d.latency.micros());
-    let room = work.requests.cpu.max((work.requests.memory >> 20) / MIB_PER_MILLICORE).max(1);
-    lost.saturating_mul(1_000) / room
+    lost.saturating_mul(1_000) / work.requests.size().max(1)
 }
 
 struct Pass<'a> {
@@ -147,13 +157,13 @@ impl Pass<'_> {
         let mut missing = (work.target - running).max(0);
         let mut blocked = BTreeMap::new();
         while missing > 0 {
-            let Some((bin, rank)) = self.next_place(work, &packed.by_pool, missing, &mut blocked) else { break };
+            let Some(bin) = self.next_place(work, &packed.by_pool, missing, &mut blocked) else { break };
             let bin = &mut self.bins.all[bin];
             bin.put(work);
             *packed.by_pool.entry(bin.pool.clone()).or_default() += 1;
-            *packed.fresh.entry(rank).or_default() += 1;
+            *packed.fresh.entry(bin.pool.clone()).or_default() += 1;
             if bin.state == BinState::Ready {
-                *packed.fresh_on_ready.entry(rank).or_default() += 1;
+                *packed.fresh_on_ready.entry(bin.pool.clone()).or_default() += 1;
             }
             missing -= 1;
         }
@@ -168,7 +178,7 @@ impl Pass<'_> {
     fn reserve(&mut self, work: &Work) {
         let mut counts = self.works.get(&work.index).map(|p| p.by_pool.clone()).unwrap_or_default();
         for left in (1..=work.reserve).rev() {
-            let Some((bin, _)) = self.next_place(work, &counts, left, &mut BTreeMap::new()) else { return };
+            let Some(bin) = self.next_place(work, &counts, left, &mut BTreeMap::new()) else { return };
             let bin = &mut self.bins.all[bin];
             bin.reserve(work);
             *counts.entry(bin.pool.clone()).or_default() += 1;
@@ -182,14 +192,14 @@ impl Pass<'_> {
         counts: &BTreeMap<String, i32>,
         missing: i32,
         blocked: &mut BTreeMap<(Reason, String), Waiting>,
-    ) -> Option<(usize, i32)> {
+    ) -> Option<usize> {
         let mut candidates: Vec<&Distance> = work.distances.iter().filter(|d| d.rank >= work.closed).collect();
         candidates.sort_by_key(|d| (d.rank, counts.get(&d.pool).copied().unwrap_or_default()));
         let peers = |rank| i32::try_from(candidates.iter().filter(|d| d.rank == rank).count()).unwrap_or(1).max(1);
         for distance in &candidates {
             let share = (missing + peers(distance.rank) - 1) / peers(distance.rank);
             match self.place_in(work, &distance.pool, counts, share) {
-                Ok(bin) => return Some((bin, distance.rank)),
+                Ok(bin) => return Some(bin),
                 Err(waiting) => {
                     blocked.insert((waiting.reason, distance.pool.clone()), waiting);
                 }

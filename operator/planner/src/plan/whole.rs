@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{Phase, onsale::Mode};
 
-use super::{Plan, PoolPlan, SalePlan, Times, WorkloadPlan};
+use super::{Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
     demand::{self, Demand},
     fleet, floors, lead,
@@ -36,7 +36,7 @@ pub(super) fn plan(seen: &Snapshot, now: Timestamp) -> Plan {
     let workloads: Vec<WorkloadPlan> = (0..demands.len()).map(|i| floors::plan(seen, i, &demands[i], &packing, now)).collect();
     let pools = pool_plans(seen, &drafts, &demands, &packing, &workloads, &forecasts, now);
     let sales = sale_plans(seen, &mut drafts, &packing, &workloads, &pools, &forecasts, now);
-    let next_change = next_change(seen, &drafts, &sales, &workloads, now);
+    let next_change = next_change(seen, &drafts, &demands, &sales, &workloads, now);
     Plan { sales, workloads, pools, next_change }
 }
 
@@ -165,7 +165,7 @@ fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, see
                 // The start is computed in the next pass; until then at least no later than ready-by.
                 draft.times = draft.times.map(|t| Times { starts_at: t.starts_at.min(t.ready_by), ..t });
             }
-            () if draft.off || draft.entered.live.is_none() => draft.enter(Phase::Cancelled, now),
+            () if draft.off => draft.enter(Phase::Cancelled, now),
             () => draft.enter(Phase::Completed, now),
         },
         _ => {}
@@ -193,7 +193,14 @@ fn demand_above_floor(
 }
 
 /// The next instant at which this plan would be another one although nothing else happened.
-fn next_change(seen: &Snapshot, drafts: &[Draft], sales: &[SalePlan], workloads: &[WorkloadPlan], now: Timestamp) -> Option<Timestamp> {
+fn next_change(
+    seen: &Snapshot,
+    drafts: &[Draft],
+    demands: &[Demand],
+    sales: &[SalePlan],
+    workloads: &[WorkloadPlan],
+    now: Timestamp,
+) -> Option<Timestamp> {
     let mut instants: Vec<Timestamp> = Vec::new();
     for ((sale, draft), plan) in seen.sales.iter().zip(drafts).zip(sales) {
         let Some(times) = plan.times else { continue };
@@ -213,6 +220,8 @@ fn next_change(seen: &Snapshot, drafts: &[Draft], sales: &[SalePlan], workloads:
         }
         instants.extend(pool.status.shortfalls.iter().map(|s| s.retry_at.0));
     }
+    let preparing = workloads.iter().zip(demands).filter(|(w, _)| w.stage == Stage::Preparing);
+    instants.extend(preparing.filter_map(|(_, d)| d.unhurried_until));
     instants.extend(workloads.iter().filter_map(|w| w.foreign.as_ref()).map(|f| f.again_at));
     let unbound = seen.workloads.iter().filter(|w| w.placement.is_some()).flat_map(|w| &w.pods).filter(|p| p.node.is_none());
     instants.extend(unbound.map(|p| p.created_at + seen.settings.unschedulable_after));

@@ -32,6 +32,8 @@ pub struct World {
     pub never_join: usize,
     /// The admission policies are installed.
     pub policies: bool,
+    /// A workload whose ReplicaSet may not create pods, as a ResourceQuota does it.
+    pub no_pods_for: Option<String>,
     /// One line for each step, with its time.
     pub log: Vec<String>,
     next: usize,
@@ -47,6 +49,7 @@ impl World {
             capacity: BTreeMap::new(),
             never_join: 0,
             policies: true,
+            no_pods_for: None,
             log: Vec::new(),
             next: 0,
         }
@@ -289,7 +292,8 @@ impl World {
         if work.pods.len() > replicas {
             work.pods.drain(..work.pods.len() - replicas);
         }
-        while work.pods.len() < replicas {
+        let allowed = self.no_pods_for.as_ref() != Some(&work.id.name);
+        while allowed && work.pods.len() < replicas {
             self.next += 1;
             let mut new = pod(&work.id.name, i32::try_from(self.next).unwrap(), None);
             (new.revision, new.created_at) = (revision, now);
