@@ -69,11 +69,11 @@ impl CallError {
     pub fn is_conflict(&self) -> bool {
         self.status().is_some_and(|s| s.is_conflict() || s.is_already_exists())
     }
-    /// A `test` of a JSON Patch failed: 422 as well, but unlike failed validation it names no field.
+    /// A `test` of a JSON Patch failed: 422 as well, but unlike failed validation and a policy's refusal it comes without causes.
     #[must_use]
     pub fn is_failed_test(&self) -> bool {
-        let names_field = |s: &kube::core::Status| s.details.as_ref().is_some_and(|d| d.causes.iter().any(|c| !c.field.is_empty()));
-        self.status().is_some_and(|s| s.is_invalid() && !names_field(s))
+        let has_causes = |s: &kube::core::Status| s.details.as_ref().is_some_and(|d| !d.causes.is_empty());
+        self.status().is_some_and(|s| s.is_invalid() && !has_causes(s))
     }
     /// A PodDisruptionBudget refuses an eviction: 429 with its cause, or 500 where two budgets select one pod. The sentence says which.
     #[must_use]
@@ -133,5 +133,26 @@ impl Context {
             self.metrics().cloud_error(error.reason());
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn unprocessable(details: &serde_json::Value) -> CallError {
+        let status = json!({"status": "Failure", "reason": "Invalid", "code": 422, "message": "", "details": details});
+        CallError::Api { what: "write".to_owned(), source: kube::Error::Api(serde_json::from_value(status).unwrap()) }
+    }
+
+    #[test]
+    fn a_failed_test_is_told_from_failed_validation_and_from_a_policy_that_refuses() {
+        assert!(unprocessable(&json!({})).is_failed_test());
+        assert!(!unprocessable(&json!({"causes": [{"field": "spec.replicas", "reason": "FieldValueInvalid"}]})).is_failed_test());
+        assert!(
+            !unprocessable(&json!({"causes": [{"message": "ValidatingAdmissionPolicy 'quiet-hours' denied request"}]})).is_failed_test()
+        );
     }
 }

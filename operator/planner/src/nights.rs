@@ -109,6 +109,17 @@ fn a_window_that_passes_while_nobody_looks_is_completed() {
 }
 
 #[test]
+fn nobody_is_evicted_while_the_field_keeps_the_floor() {
+    let mut world = shop();
+    world.run_until("2026-12-05T18:01:00Z");
+    assert_eq!(world.phase("tour"), Phase::Returning, "{}", world.log.join("\n"));
+    // The time of the way back has passed, and no write of a floor was accepted any more.
+    let plan = plan(&world.seen, at("2026-12-05T18:40:00Z"));
+    let surplus: Vec<_> = plan.pools.iter().flat_map(|p| &p.surplus).collect();
+    assert!(!surplus.is_empty() && surplus.iter().all(|s| !s.drain), "{surplus:?}");
+}
+
+#[test]
 fn a_zone_that_runs_dry_is_made_up_for_in_the_next_rank_in_time() {
     let mut world = shop();
     world.capacity.insert("lz".into(), 2);

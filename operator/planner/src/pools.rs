@@ -8,7 +8,7 @@ use crate::{
     fleet::{self, Have},
     packing::{Bin, BinState, Packing},
     plan::{Fill, PoolPlan, Stage, Surplus, Waiting, WorkloadPlan},
-    snapshot::{Pool, Snapshot},
+    snapshot::{Pool, Snapshot, TargetState},
 };
 
 /// What decides about all pools alike.
@@ -88,10 +88,20 @@ pub fn in_service<'a>(pool: &'a Pool, have: &Have<'a>) -> Vec<&'a str> {
     types.chain(have.unresolved.iter().copied()).collect()
 }
 
+/// The floor is on its way down, or its last write has not arrived: as long as that is refused, there are as many pods as before, without room nearer.
+fn is_up(scope: &Scope<'_>, work: &WorkloadPlan) -> bool {
+    let above = |target: &TargetState| target.value > work.baseline;
+    match work.stage {
+        Stage::Returning => true,
+        Stage::Restoring => scope.seen.workload(&work.id).and_then(|w| w.target.as_ref()).is_some_and(above),
+        Stage::Idle | Stage::Preparing | Stage::Holding => false,
+    }
+}
+
 /// Rented nodes that nothing needs. Empty ones may go at any time of the way back; those with pods only when the floors are down, so that scale-down
 /// empties them first.
 fn surplus(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>) -> Vec<Surplus> {
-    let down = !scope.workloads.iter().any(|w| w.stage == Stage::Returning && w.distances.iter().any(|d| d.pool == pool.name));
+    let down = !scope.workloads.iter().any(|w| is_up(scope, w) && w.distances.iter().any(|d| d.pool == pool.name));
     let needed = |instance: &str| scope.home.bins.iter().any(|b| b.used && b.instance.as_deref() == Some(instance));
     let nodes = have.ready.iter().chain(&have.lost).chain(&have.draining);
     let of_node = nodes.filter_map(|n| n.instance.as_ref().map(|i| (n.name.clone(), i.clone())));
