@@ -38,7 +38,8 @@ pub fn night() -> Night {
         namespaces: [("shop".to_owned(), [("team".to_owned(), "tickets".to_owned())].into())].into(),
         ..Snapshot::default()
     };
-    let plan = Plan { sales: vec![sale_plan()], workloads: vec![workload_plan()], pools: pool_plans(), next_change: None };
+    let plan =
+        Plan { sales: vec![sale_plan()], workloads: vec![workload_plan()], pools: pool_plans(), forecasts: Vec::new(), next_change: None };
     Night { seen, plan, now: at("2026-12-05T17:30:00Z"), chains: Vec::new() }
 }
 

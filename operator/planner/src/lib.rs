@@ -1,6 +1,6 @@
 //! The planner: pure, total, deterministic, free of I/O and of the clock. It runs in the operator, in simulations and in previews.
 //!
-//! - [`snapshot`]: everything the planner may know; [`resources`]: vectors of CPU, memory, pods and more
+//! - [`snapshot`]: everything the planner may know; [`objects`]: how it is read from Kubernetes' objects; [`resources`]: vectors of CPU, memory, pods and more
 //! - [`plan`]: `plan(snapshot, now)`, what must hold now and why nothing more can be done; [`lifecycle`]: the phases of a sale
 //! - [`distance`]: latency arithmetic and ranks; [`fleet`]: what each pool has; [`packing`]: which replica goes where and which nodes that takes; [`lead`]: lead times
 //! - [`demand`]: what the active sales want of a workload; [`release`]: where its new pods may go, and when; [`floors`]: floors and the way back; [`pools`], [`sales`]: what that means for each; [`overlay`]: what the admission policies do to new pods
@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod floors;
 pub mod lead;
 pub mod lifecycle;
+pub mod objects;
 pub mod overlay;
 pub mod packing;
 pub mod plan;

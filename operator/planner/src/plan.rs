@@ -25,8 +25,21 @@ pub struct Plan {
     pub workloads: Vec<WorkloadPlan>,
     /// Every pool, in the snapshot's order.
     pub pools: Vec<PoolPlan>,
+    /// What each sale that waits for its start would get, in the snapshot's order.
+    pub forecasts: Vec<Forecast>,
     /// When this plan changes by itself, if nothing else happens.
     pub next_change: Option<Timestamp>,
+}
+
+/// What a sale that waits for its start would get at its peak, together with every sale that is active.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forecast {
+    /// The sale.
+    pub sale: SaleId,
+    /// Every workload of the snapshot as it would be planned then.
+    pub workloads: Vec<WorkloadPlan>,
+    /// Rented nodes at the charge of the sale, by pool and instance type.
+    pub nodes: BTreeMap<String, BTreeMap<String, i32>>,
 }
 
 /// What cannot be had, why, and when that may change by itself.

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{Phase, onsale::Mode};
 
-use super::{Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
+use super::{Forecast, Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
     demand::{self, Demand},
     fleet, floors, lead,
     lifecycle::{self, Draft},
-    packing::{Keep, Packing, Work, pack},
+    packing::{Bin, Keep, Packing, Work, pack},
     pools, sales,
     snapshot::Snapshot,
 };
 
 /// What a sale that has not started would need: the nodes by pool, and its own plan.
-struct Forecast {
+struct Expected {
     packing: Packing,
     workloads: Vec<WorkloadPlan>,
 }
@@ -37,7 +37,19 @@ pub(super) fn plan(seen: &Snapshot, now: Timestamp) -> Plan {
     let pools = pool_plans(seen, &drafts, &demands, &packing, &workloads, &forecasts, now);
     let sales = sale_plans(seen, &mut drafts, &packing, &workloads, &pools, &forecasts, now);
     let next_change = next_change(seen, &drafts, &demands, &sales, &workloads, now);
-    Plan { sales, workloads, pools, next_change }
+    let forecasts = forecasts.into_iter().map(|(index, expected)| forecast(seen, index, expected)).collect();
+    Plan { sales, workloads, pools, forecasts, next_change }
+}
+
+fn forecast(seen: &Snapshot, index: usize, expected: Expected) -> Forecast {
+    let mut nodes: BTreeMap<String, BTreeMap<String, i32>> = BTreeMap::new();
+    let charged = |b: &&Bin| b.used && b.owner.as_ref().is_some_and(|(_, owner)| *owner == index);
+    for bin in expected.packing.bins.iter().filter(charged) {
+        if let Some(instance_type) = &bin.instance_type {
+            *nodes.entry(bin.pool.clone()).or_default().entry(instance_type.clone()).or_default() += 1;
+        }
+    }
+    Forecast { sale: seen.sales[index].id.clone(), workloads: expected.workloads, nodes }
 }
 
 fn works(seen: &Snapshot, demands: &[Demand], now: Timestamp) -> Vec<Work> {
@@ -67,7 +79,7 @@ fn postpone(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp)
 }
 
 /// Computes when the sale has to start, and starts it when that is past. Its forecast counts it together with every sale that is active.
-fn start(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp) -> Option<Forecast> {
+fn start(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp) -> Option<Expected> {
     let none = BTreeSet::new();
     let scope = demand::Scope { seen, drafts, candidate: Some(index), frozen: &none, now };
     let demands: Vec<Demand> = seen.workloads.iter().map(|w| demand::demand(&scope, w)).collect();
@@ -87,7 +99,7 @@ fn start(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp) ->
         }
         return None;
     }
-    Some(Forecast { packing, workloads })
+    Some(Expected { packing, workloads })
 }
 
 fn pool_plans(
@@ -96,7 +108,7 @@ fn pool_plans(
     demands: &[Demand],
     packing: &Packing,
     workloads: &[WorkloadPlan],
-    forecasts: &BTreeMap<usize, Forecast>,
+    forecasts: &BTreeMap<usize, Expected>,
     now: Timestamp,
 ) -> Vec<PoolPlan> {
     let of = |which: fn(Phase) -> bool| -> Vec<String> { drafts.iter().filter(|d| which(d.phase)).flat_map(|d| d.pools.clone()).collect() };
@@ -126,7 +138,7 @@ fn sale_plans(
     packing: &Packing,
     workloads: &[WorkloadPlan],
     pools: &[PoolPlan],
-    forecasts: &BTreeMap<usize, Forecast>,
+    forecasts: &BTreeMap<usize, Expected>,
     now: Timestamp,
 ) -> Vec<SalePlan> {
     let mut plans = Vec::with_capacity(drafts.len());

@@ -138,7 +138,7 @@ pub async fn read(job: &Job<'_>, id: &WorkloadId, field: &FloorField) -> Result<
         }
         (FloorKind::ScaledObjectMinReplicaCount, _) => {
             let api = scaled_object::api(client, namespace);
-            let value = |o| scaled_object::number(&o, "minReplicaCount").unwrap_or(DEFAULT_MIN);
+            let value = |o: kube::core::DynamicObject| scaled_object::number(&o.data, "minReplicaCount").unwrap_or(DEFAULT_MIN);
             job.context.call(what, api.get(&field.name)).await.map(value)
         }
     };
@@ -164,7 +164,7 @@ async fn scaled(job: &Job<'_>, id: &WorkloadId, change: &Change<'_>) -> Result<(
     let (api, name) = (scaled_object::api(job.context.client.clone(), &id.namespace), &change.field.name);
     let what = |verb: &str| format!("{verb} minReplicaCount of ScaledObject {}/{name}", id.namespace);
     let object = job.context.call(what("read"), api.get(name)).await.map_err(stale_or_failed)?;
-    let operations = match scaled_object::number(&object, "minReplicaCount") {
+    let operations = match scaled_object::number(&object.data, "minReplicaCount") {
         Some(_) => change.operations(PATH),
         None if change.from == DEFAULT_MIN => change.addition(PATH, object.metadata.resource_version.as_deref()),
         None => return Err(Stop::Stale(format!("ScaledObject {}/{name} has no minReplicaCount", id.namespace))),

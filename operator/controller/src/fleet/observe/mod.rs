@@ -1,18 +1,16 @@
 //! Observe: from watches and cloud reads to the planner's snapshot. Unknown is not empty: what has not been read yet is said to be so.
 //!
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
-//! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind; [`requests`], [`managers`]: parts of it
+//! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`], [`instances`]: what is read on demand
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
 pub mod custom;
 pub mod gaps;
 pub mod instances;
-pub mod managers;
 pub mod namespace;
 pub mod node;
 pub mod pod;
-pub mod requests;
 pub mod scaled_object;
 pub mod scaler;
 mod snapshot;

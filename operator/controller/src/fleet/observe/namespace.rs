@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, PodTemplate};
 use onsale_api::names;
+use onsale_planner::objects::pod::revision;
 
 use super::store::Record;
 use crate::metrics::Kind;
@@ -42,23 +43,5 @@ impl Record for OverlayRecord {
     }
     fn matters(&self, previous: &Self) -> bool {
         self != previous
-    }
-}
-
-/// The revision in a stamp `<placement>.<revision>`. Names of workloads may hold dots, so it is what follows the last one.
-#[must_use]
-pub fn revision(stamp: &str) -> Option<i64> {
-    stamp.rsplit_once('.').and_then(|(_, revision)| revision.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_revision_follows_the_last_dot() {
-        assert_eq!(revision("deployment-seat.map.17"), Some(17));
-        assert_eq!(revision("deployment-seat-map"), None);
-        assert_eq!(revision("x.y"), None);
     }
 }

@@ -10,37 +10,15 @@ use kube::{
     Api,
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
-use serde_json::Value;
+pub use onsale_planner::objects::scaler::{DEFAULT_MIN, ScaledObject, number};
 
-use super::managers;
 use crate::context::{CallError, Context};
-
-/// What is kept of a ScaledObject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScaledObject {
-    /// `minReplicaCount`.
-    pub min: i32,
-    /// `maxReplicaCount`.
-    pub max: i32,
-    /// Who wrote `minReplicaCount` last.
-    pub manager: Option<String>,
-}
-
-/// KEDA's defaults for `minReplicaCount` and `maxReplicaCount`.
-pub const DEFAULT_MIN: i32 = 0;
-const DEFAULT_MAX: i32 = 100;
 
 /// The API of ScaledObjects in a namespace.
 #[must_use]
 pub fn api(client: kube::Client, namespace: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
     Api::namespaced_with(client, namespace, &ApiResource::from_gvk_with_plural(&kind, "scaledobjects"))
-}
-
-/// A whole number in the spec.
-#[must_use]
-pub fn number(object: &DynamicObject, field: &str) -> Option<i32> {
-    object.data.get("spec").and_then(|s| s.get(field)).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok())
 }
 
 /// What was read, and when. A read that fails leaves the last one in place: an old value is tested against before it is written, a missing one is not.
@@ -75,11 +53,7 @@ impl ScaledObjects {
         }
         let what = format!("read ScaledObject {namespace}/{name}");
         let object = context.call(what, api(context.client.clone(), namespace).get(name)).await?;
-        let scaled = ScaledObject {
-            min: number(&object, "minReplicaCount").unwrap_or(DEFAULT_MIN),
-            max: number(&object, "maxReplicaCount").unwrap_or(DEFAULT_MAX),
-            manager: managers::of_spec(&object.metadata, "minReplicaCount"),
-        };
+        let scaled = ScaledObject::of(&object.metadata, &object.data);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (now, scaled));
         Ok(())
     }

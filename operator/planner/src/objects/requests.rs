@@ -7,7 +7,8 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 use onsale_api::Amount;
-use onsale_planner::resources::Resources;
+
+use crate::resources::Resources;
 
 type Quantities = BTreeMap<String, Quantity>;
 

@@ -1,0 +1,52 @@
+//! OnSales and CapacityPools, as the planner sees them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use onsale_api::{CapacityPool, OnSale, Phase, names};
+
+use crate::snapshot::{Instance, Pool, Sale, SaleId};
+
+/// The object carries our finalizer.
+#[must_use]
+pub fn is_protected(meta: &ObjectMeta) -> bool {
+    meta.finalizers.iter().flatten().any(|f| f == names::FINALIZER)
+}
+
+/// Over, and not edited since.
+#[must_use]
+pub fn is_finished(sale: &OnSale) -> bool {
+    let Some(status) = &sale.status else { return false };
+    let over = matches!(status.phase, Some(Phase::Completed | Phase::Missed | Phase::Cancelled));
+    over && status.observed_generation == sale.metadata.generation
+}
+
+/// A sale.
+#[must_use]
+pub fn sale(id: SaleId, uid: &str, object: &OnSale) -> Sale {
+    let meta = &object.metadata;
+    Sale {
+        id,
+        uid: uid.to_owned(),
+        generation: meta.generation.unwrap_or_default(),
+        created_at: meta.creation_timestamp.as_ref().map(|t| t.0).unwrap_or_default(),
+        spec: object.spec.clone(),
+        status: object.status.clone().unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        protected: is_protected(meta),
+        return_now: meta.annotations.as_ref().is_some_and(|a| a.get(names::RETURN).is_some_and(|v| v == "Now")),
+    }
+}
+
+/// A pool with its instances; `None` when nobody knows them.
+#[must_use]
+pub fn pool(name: &str, uid: &str, object: &CapacityPool, instances: Option<Vec<Instance>>) -> Pool {
+    Pool {
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        spec: object.spec.clone(),
+        instances,
+        status: object.status.clone().unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        protected: is_protected(&object.metadata),
+    }
+}
