@@ -31,12 +31,16 @@ pub struct Config {
     pub act_budget: Duration,
     /// Chains of steps, and status writes, that run at once. Default 16: beyond it API priority and fairness queues them anyway.
     pub concurrency: usize,
-    /// Instances of a pool are listed at most this often while something is expected to change. Default 2 s.
+    /// Instances of a pool are listed this long after the last answer while something is expected to change, and at once after a launch or a
+    /// termination. Default 2 s.
     pub list_active: Duration,
     /// The same while nothing is. Default 60 s.
     pub list_idle: Duration,
     /// A list that failed is tried again at most this much later. Default 10 s.
     pub list_retry: Duration,
+    /// The first pass waits this long at most for the first word of the cloud about every pool. Default 2 s: a restart would otherwise tell everybody
+    /// for a moment that nothing is known; a region that is dead must not keep the loop from starting.
+    pub first_lists: Duration,
     /// A ledger entry's instances that the cloud does not list yet are believed for this long. Default 5 min: EC2's stated consistency is minutes at worst.
     pub ledger_grace: Duration,
     /// Instances without an owner are looked for this often. Default 5 min: they cost money, and are very rare.
@@ -68,6 +72,7 @@ impl Config {
             list_active: Duration::from_secs(2),
             list_idle: Duration::from_secs(60),
             list_retry: Duration::from_secs(10),
+            first_lists: Duration::from_secs(2),
             ledger_grace: Duration::from_secs(300),
             sweep: Duration::from_secs(300),
             scaled_object_ttl: Duration::from_secs(5),

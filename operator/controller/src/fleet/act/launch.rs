@@ -139,6 +139,7 @@ async fn resolve(job: &Job<'_>, pool: &Pool, entry: &Launch, launched: &Launched
         true
     })
     .await?;
+    job.world.instances.launched(&pool.uid);
     let text = format!("launched {got} of {} {} in {}", entry.count, entry.instance_type, entry.subnet);
     say(job, pool, Reason::Launched, false, text);
     if got < entry.count { Err(Stop::Refused(short)) } else { Ok(Done::Yes) }

@@ -11,16 +11,8 @@ use onsale_planner::{
     snapshot::{Node, Placement, Pod, PodRef, Pool, Sale, SaleId, TargetState, Workload, WorkloadId},
 };
 
-use super::{World, gaps::Gaps, instances::Wanted, is_protected, node::Membership, scaler, target::Target};
+use super::{World, gaps::Gaps, is_protected, node::Membership, scaler, target::Target};
 use crate::context::Context;
-
-/// What a snapshot is about.
-pub struct Subjects {
-    /// Workloads, sorted.
-    pub workloads: Vec<WorkloadId>,
-    /// Rented pools whose instances matter.
-    pub rented: Vec<Wanted>,
-}
 
 /// Targets of unfinished sales, and everything with a WorkloadPlacement, sorted.
 pub fn workload_ids(world: &World) -> Vec<WorkloadId> {
@@ -51,10 +43,9 @@ fn is_finished(sale: &OnSale) -> bool {
 }
 
 /// The snapshot. Every store that it reads whole has listed; what is unknown besides is added to `gaps`.
-pub fn assemble(world: &World, context: &Context, subjects: &Subjects, gaps: &mut Gaps, now: Timestamp) -> Snapshot {
+pub fn assemble(world: &World, context: &Context, workloads: &[WorkloadId], gaps: &mut Gaps, now: Timestamp) -> Snapshot {
     let sales = sales(world, gaps);
-    let pools = pools(world, context, &subjects.rented, gaps, now);
-    let workloads = &subjects.workloads;
+    let pools = pools(world, context, gaps, now);
     let mut pods = Pods::sort(world, workloads);
     let workloads = workloads.iter().map(|id| workload(world, id, &mut pods, gaps)).collect();
     let wanted: BTreeSet<&str> = sales.iter().map(|s| s.id.namespace.as_str()).collect();
@@ -95,7 +86,7 @@ fn sale(id: SaleId, uid: &str, object: &OnSale) -> Sale {
     }
 }
 
-fn pools(world: &World, context: &Context, wanted: &[Wanted], gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
+fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
     let mut all = Vec::new();
     world.pools.read(|entries| {
         for ((_, name), entry) in entries {
@@ -103,11 +94,11 @@ fn pools(world: &World, context: &Context, wanted: &[Wanted], gaps: &mut Gaps, n
                 gaps.pools.insert(name.clone(), entry.record.unreadable.clone().unwrap_or_default());
                 continue;
             };
-            let status = object.status.clone().unwrap_or_default();
+            let mut status = object.status.clone().unwrap_or_default();
+            world.instances.discount(&entry.uid, &mut status.launches);
             let listed = || world.instances.of(&entry.uid, &status.launches, now, context.config.ledger_grace);
             // Whose instances nobody asked for has none: nothing was ever rented there.
-            let asked = wanted.iter().any(|w| w.owner.pool_uid == entry.uid);
-            let instances = if asked { listed() } else { Some(Vec::new()) };
+            let instances = if world.instances.wants(&entry.uid) { listed() } else { Some(Vec::new()) };
             all.push(Pool {
                 name: name.clone(),
                 uid: entry.uid.clone(),

@@ -1,0 +1,57 @@
+//! A cloud that is slow, full or stubborn in one place, while everything else has to go on.
+
+use std::time::Duration;
+
+use onsale_nights::{
+    night::{
+        Stage, at,
+        build::{Start, scale, shop},
+        play,
+    },
+    sim::Inner,
+};
+use serde_json::json;
+
+const FAR: &str = "us-east-1";
+
+fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
+    play(start.build(), async |stage| {
+        stage.start();
+        script(stage).await;
+        stage.run_until("2026-12-05T17:45:00Z").await;
+        stage.state()
+    })
+}
+
+/// The tour of the shop that may also use a third pool, the farthest one, in a region of its own.
+fn two_regions(seed: u64) -> Start {
+    shop("2026-12-05T16:30:00Z", seed).rented_in(FAR, "va", "60ms", "m7i.4xlarge", 5).sale(
+        "tour",
+        "2026-12-05T17:00:00Z",
+        &[("checkout", 10, 12), ("seat-map", 70, 3)],
+        &json!({"duration": "10m", "returnOver": "5m"}),
+    )
+}
+
+fn assert_on_time(state: &Inner) {
+    let reached = state.reached("seat-map", 70);
+    assert!(reached.is_some_and(|t| t <= at("2026-12-05T16:50:00Z")), "{reached:?}\n{}", state.journal.text());
+    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
+}
+
+#[test]
+fn a_region_whose_lists_take_their_time_holds_nothing_up() {
+    let start = two_regions(1).with(|inner| inner.cloud.slow = [(FAR.to_owned(), Duration::from_secs(20))].into());
+    let state = whole(start, async |stage| {
+        // At any moment of the region's pauses and calls.
+        for instant in ["2026-12-05T17:02:00Z", "2026-12-05T17:02:37Z", "2026-12-05T17:03:11Z", "2026-12-05T17:04:03Z"] {
+            stage.run_until(instant).await;
+            stage.sim.with(|inner| scale(inner, "checkout", 20, "kubectl-scale"));
+            stage.run_for(Duration::from_secs(10)).await;
+            stage.sim.with(|inner| scale(inner, "checkout", 5, "kubectl-scale"));
+            stage.run_for(Duration::from_millis(2_500)).await;
+            assert_eq!(stage.state().replicas("checkout"), Some(10), "at {instant}\n{}", stage.text());
+        }
+    });
+    assert_on_time(&state);
+}
