@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use onsale_nights::{
+    api::kinds,
     night::{
         Stage, at,
         build::{Start, scale, shop},
@@ -54,4 +55,32 @@ fn a_region_whose_lists_take_their_time_holds_nothing_up() {
         }
     });
     assert_on_time(&state);
+}
+
+#[test]
+fn a_region_whose_launches_take_their_time_delays_nobody_elsewhere() {
+    // The data centre, the Local Zone and then the slow region, which is nearer than the other one.
+    let start = shop("2026-12-05T16:30:00Z", 2)
+        .rented_in(FAR, "va", "20ms", "m7i.4xlarge", 5)
+        .sale("tour", "2026-12-05T17:00:00Z", &[("checkout", 10, 12), ("seat-map", 70, 3)], &json!({"duration": "10m", "returnOver": "5m"}))
+        .with(|inner| inner.cloud.slow = [(FAR.to_owned(), Duration::from_secs(20))].into());
+    let open = |inner: &Inner| inner.journal.count("CapacityPool va status ledger 1, open 1") > 0;
+    let state = whole(start, async |stage| {
+        assert!(stage.run_while_not(at("2026-12-05T16:49:00Z"), open).await, "{}", stage.text());
+        assert!(stage.run_while_not(at("2026-12-05T16:49:00Z"), |inner| inner.replicas("checkout") == Some(10)).await, "{}", stage.text());
+        stage.sim.with(|inner| scale(inner, "checkout", 5, "kubectl-scale"));
+        stage.run_for(Duration::from_millis(2_500)).await;
+        let state = stage.state();
+        assert_eq!(state.replicas("checkout"), Some(10), "{}", stage.text());
+        assert_eq!(
+            state.cloud.machines.values().filter(|m| m.pool_name == "va").count(),
+            0,
+            "the launch is still on its way\n{}",
+            stage.text()
+        );
+    });
+    assert_eq!(state.cloud.machines.values().filter(|m| m.pool_name == "va").count(), 1, "{}", state.journal.text());
+    assert_eq!(state.cloud.machines.len(), 3, "{}", state.journal.text());
+    assert_on_time(&state);
+    state.assert_clean(&[(&kinds::DEPLOYMENTS, "checkout", 5)]);
 }

@@ -36,6 +36,7 @@ struct Fleet {
     context: Arc<Context>,
     world: Arc<World>,
     trigger: Arc<Notify>,
+    running: act::Running,
     backoff: BTreeMap<ChainKey, Backoff>,
     panics: i32,
     memory: status::Memory,
@@ -72,6 +73,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         context: context.clone(),
         world,
         trigger,
+        running: act::Running::default(),
         backoff: BTreeMap::new(),
         panics: 0,
         memory: status::Memory::default(),
@@ -128,6 +130,7 @@ impl Fleet {
     /// One pass. Cheap when nothing changed; replaying it is harmless. A failed write still yields a status.
     async fn pass(&mut self) -> (Ending, Wake) {
         let now = self.context.clock.now();
+        self.running.collect();
         let observed = match observe::observe(&self.world, &self.context, self.begun, now).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -156,12 +159,22 @@ impl Fleet {
     async fn act(&mut self, plan: &Plan, observed: &Observed, now: Timestamp) -> Vec<act::Outcome> {
         let mut chains = observed.gaps.withhold(onsale_planner::due(plan, &observed.snapshot, now), &observed.snapshot);
         judge::judge(self.context.metrics(), &observed.snapshot, plan, &chains, now);
+        let mut outcomes = self.running.take();
+        self.rest(&outcomes);
         let monotonic = self.context.clock.monotonic();
         self.backoff.retain(|key, backoff| backoff.until > monotonic || chains.iter().any(|c| c.key == *key));
         chains.retain(|chain| self.backoff.get(&chain.key).is_none_or(|b| b.until <= monotonic));
-        let job = act::Job { context: &self.context, world: &self.world, seen: &observed.snapshot, now };
-        let outcomes = act::act(chains, &job).await;
-        for outcome in &outcomes {
+        let (context, world, trigger) = (self.context.clone(), self.world.clone(), self.trigger.clone());
+        let shared = act::Shared { context, world, trigger, seen: observed.snapshot.clone(), now };
+        let new = act::act(chains, &mut self.running, &shared).await;
+        self.rest(&new);
+        outcomes.extend(new);
+        outcomes
+    }
+
+    /// Chains that failed rest for a while.
+    fn rest(&mut self, outcomes: &[act::Outcome]) {
+        for outcome in outcomes {
             let Some(stop) = &outcome.stop else {
                 self.backoff.remove(&outcome.key);
                 continue;
@@ -170,7 +183,6 @@ impl Fleet {
             let until = self.context.clock.monotonic() + stop.retry(backoff.failures + 1);
             backoff.fail(until, stop.waiting());
         }
-        outcomes
     }
 
     /// The earliest of: the plan changes by itself, a retry, our own writes come back, resync.

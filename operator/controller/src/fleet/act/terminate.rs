@@ -14,7 +14,7 @@ use super::{
 pub async fn terminate(job: &Job<'_>, pool: &Pool, instances: &[String], reason: Reason) -> Result<Done, Stop> {
     let ec2 = pool.spec.nodes.ec2.as_ref().ok_or_else(|| Stop::Stale(format!("CapacityPool {} rents no nodes", pool.name)))?;
     let call = job.context.cloud.terminate(&ec2.region, instances);
-    job.context.cloud_call("terminate", call).await.map_err(Stop::Unanswered)?;
+    job.cloud_call("terminate", call).await.map_err(Stop::Unanswered)?;
     job.world.instances.terminated(&pool.uid, instances);
     let never_joined = reason == Reason::NeverJoined;
     let text = format!("terminated {} of {} ({reason})", instances.len(), pool.name);

@@ -21,7 +21,7 @@ pub mod store;
 pub mod target;
 pub mod watch;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use onsale_api::{CapacityPool, OnSale, Phase, WorkloadPlacement, names};
@@ -63,8 +63,8 @@ pub struct World {
 
 /// What a pass knows.
 pub struct Observed {
-    /// For the planner.
-    pub snapshot: Snapshot,
+    /// For the planner, and for chains that outlive the pass.
+    pub snapshot: Arc<Snapshot>,
     /// What is unknown, and what must wait because of it.
     pub gaps: Gaps,
     /// Generation of each pool's spec, by its name.
@@ -142,7 +142,7 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
     for (workload, why) in scaled_objects(world, context, &workloads).await {
         gaps.workloads.insert(workload, why);
     }
-    let snapshot = snapshot::assemble(world, context, &workloads, &mut gaps, now);
+    let snapshot = Arc::new(snapshot::assemble(world, context, &workloads, &mut gaps, now));
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
