@@ -6,7 +6,7 @@ use onsale_nights::{
     api::kinds,
     night::{
         Stage, at,
-        build::{Start, scale, shop},
+        build::{Start, night, scale, shop},
         play,
     },
     sim::Inner,
@@ -83,4 +83,46 @@ fn a_region_whose_launches_take_their_time_delays_nobody_elsewhere() {
     assert_eq!(state.cloud.machines.len(), 3, "{}", state.journal.text());
     assert_on_time(&state);
     state.assert_clean(&[(&kinds::DEPLOYMENTS, "checkout", 5)]);
+}
+
+/// The Local Zone is all there is beside the data centre; the first instance never becomes a node, and all three of them are protected by a person.
+fn stubborn(seed: u64) -> Start {
+    fn protect(inner: &mut Inner) {
+        inner.cloud.kept = inner.cloud.machines.keys().cloned().collect();
+    }
+    let spec = json!({"duration": "10m", "returnOver": "5m"});
+    night("2026-12-05T16:30:00Z", seed)
+        .nodes("dc", 2)
+        .existing("dc", "200us")
+        .rented("lz", "1.6ms", "c6i.4xlarge", 4)
+        .deployment("checkout", 4, "1")
+        .deployment("seat-map", 6, "1")
+        .sale("tour", "2026-12-05T17:00:00Z", &[("checkout", 10, 12), ("seat-map", 65, 3)], &spec)
+        .with(|inner| inner.world.never_join = 1)
+        .at("2026-12-05T16:48:40Z", protect)
+}
+
+#[test]
+fn an_instance_that_cannot_be_terminated_stops_neither_launches_nor_other_terminations() {
+    let state = whole(stubborn(3), async |stage| {
+        stage.run_until("2026-12-05T16:52:00Z").await;
+        assert_eq!(stage.state().cloud.kept.len(), 3, "{}", stage.text());
+        let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
+        assert_eq!(told.0, "False", "{}", stage.text());
+        // The place is known as short for three minutes; then it is asked again, with the useless one still there.
+        stage.run_until("2026-12-05T16:56:00Z").await;
+        assert_eq!((stage.state().ready("seat-map"), stage.state().cloud.alive()), (65, 4), "{}", stage.text());
+        // The return is over but for those that are kept.
+        stage.run_until("2026-12-05T17:20:00Z").await;
+        let state = stage.state();
+        let left: Vec<&String> = state.cloud.machines.iter().filter(|(_, m)| m.is_alive()).map(|(id, _)| id).collect();
+        assert_eq!(left, state.cloud.kept.iter().collect::<Vec<_>>(), "{}", stage.text());
+        let told = state.condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
+        assert_eq!(told, ("False".into(), "InvalidConfiguration".into()), "{}", stage.text());
+        let calls = state.journal.count(" terminate ");
+        stage.sim.with(|inner| inner.cloud.kept.clear());
+        assert!(calls < 60, "{calls} calls\n{}", stage.text());
+    });
+    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
+    state.assert_clean(&[]);
 }

@@ -180,14 +180,15 @@ impl State {
         id
     }
 
-    /// Those that are protected stay, all others go.
+    /// All or none: a single one that is protected spoils the call.
     pub(super) fn terminate(&mut self, instances: &[String], now: Timestamp) -> Result<(), CloudError> {
-        let (kept, others): (Vec<&String>, Vec<&String>) = instances.iter().partition(|id| self.kept.contains(*id));
-        for id in others {
+        if let Some(id) = instances.iter().find(|id| self.kept.contains(*id)) {
+            return Err(CloudError::Invalid { message: format!("OperationNotPermitted: {id} is protected") });
+        }
+        for id in instances {
             self.lose(id, now);
         }
-        let refusal = |id: &&String| CloudError::Invalid { message: format!("OperationNotPermitted: {id} is protected") };
-        kept.first().map_or(Ok(()), |id| Err(refusal(id)))
+        Ok(())
     }
 
     /// A host fails: the instance is gone without being asked.

@@ -193,7 +193,8 @@ impl Fleet {
         let retry = self.backoff.values().map(|b| b.until.saturating_sub(monotonic)).min();
         let blocked = outcomes.iter().any(|o| !o.blocked.is_empty()).then_some(wake::BLOCKED);
         let wrote = outcomes.iter().any(|o| o.steps > 0).then_some(config.settle);
-        let at_most = [change, retry, blocked, wrote].into_iter().flatten().min().unwrap_or(config.resync).min(config.resync);
+        let kept = self.world.instances.retry_in(monotonic);
+        let at_most = [change, retry, blocked, wrote, kept].into_iter().flatten().min().unwrap_or(config.resync).min(config.resync);
         Wake { at_most, heed_triggers: true }
     }
 }

@@ -78,6 +78,8 @@ pub struct Outcome {
     pub steps: usize,
     /// Evictions that a budget refused: they stop nothing else.
     pub blocked: Vec<String>,
+    /// What the cloud would not do, and what stops nothing else.
+    pub hindered: Vec<Waiting>,
     /// Why the chain ended early.
     pub stop: Option<Stop>,
 }
@@ -143,12 +145,14 @@ impl Stop {
 }
 
 /// What a step came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Done {
     /// It holds now.
     Yes,
     /// A budget refuses the eviction for now.
     Blocked(String),
+    /// Done as far as the cloud would; it keeps its own time of the next try.
+    Hindered(Waiting),
 }
 
 /// Carries out the chains, several at once; of pools, those that are not `running` already. Outcomes are sorted by chain, those of chains that an
@@ -172,7 +176,7 @@ pub async fn act(chains: Vec<Chain>, running: &mut Running, shared: &Shared) -> 
 }
 
 async fn run(chain: Chain, job: &Job<'_>, started: Duration) -> Outcome {
-    let mut outcome = Outcome { key: chain.key.clone(), steps: 0, blocked: Vec::new(), stop: None };
+    let mut outcome = Outcome { key: chain.key.clone(), steps: 0, blocked: Vec::new(), hindered: Vec::new(), stop: None };
     let mut sequence = None;
     for step in &chain.steps {
         let late = outcome.steps > 0 && job.context.clock.monotonic().saturating_sub(started) > job.context.config.act_budget;
@@ -187,6 +191,7 @@ async fn run(chain: Chain, job: &Job<'_>, started: Duration) -> Outcome {
         match result {
             Ok(Done::Yes) => outcome.steps += 1,
             Ok(Done::Blocked(why)) => outcome.blocked.push(why),
+            Ok(Done::Hindered(why)) => outcome.hindered.push(why),
             Err(stop) => {
                 outcome.stop = Some(stop);
                 break;

@@ -147,7 +147,7 @@ impl Running {
 fn lost(key: ChainKey, error: &JoinError) -> Outcome {
     tracing::error!(chain = ?key, %error, "a chain panicked; nothing of it is lost, it is tried anew");
     let stop = Stop::Impossible("the operator failed over it: this is a fault of the operator, report it".to_owned());
-    Outcome { key, steps: 0, blocked: Vec::new(), stop: Some(stop) }
+    Outcome { key, steps: 0, blocked: Vec::new(), hindered: Vec::new(), stop: Some(stop) }
 }
 
 #[cfg(test)]
@@ -165,7 +165,7 @@ mod tests {
         let (go, hand) = (Arc::new(Notify::new()), Arc::new(Hand { moved: running.moved.clone(), ..Hand::default() }));
         hand.at_cloud(at_cloud);
         let (word, name) = (go.clone(), key(name));
-        let outcome = Outcome { key: name.clone(), steps: 1, blocked: Vec::new(), stop: None };
+        let outcome = Outcome { key: name.clone(), steps: 1, blocked: Vec::new(), hindered: Vec::new(), stop: None };
         let abort = running.tasks.spawn(async move {
             word.notified().await;
             outcome

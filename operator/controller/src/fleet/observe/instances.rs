@@ -32,6 +32,8 @@ struct Listing {
     seen: BTreeSet<String>,
     /// IDs that we terminated, each with the number of that change.
     terminated: BTreeMap<String, u64>,
+    /// IDs that the cloud would not terminate.
+    kept: BTreeMap<String, Kept>,
     /// Why the last call failed.
     error: Option<CloudError>,
     /// Failures in a row.
@@ -39,6 +41,20 @@ struct Listing {
     /// There was a good answer, or there can be no instances.
     known: bool,
 }
+
+/// An instance that the cloud would not terminate. Losing this costs a call, not an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What the cloud said.
+    pub error: CloudError,
+    /// Failures in a row.
+    failures: i32,
+    /// Monotonic time of the next try.
+    until: Duration,
+}
+
+/// Instances that were refused and are tried again in one pass, each in a call of its own.
+const MOST_ALONE: usize = 8;
 
 /// Listings by the UID of the pool.
 #[derive(Default)]
@@ -78,6 +94,7 @@ impl Listing {
             instances: Vec::new(),
             seen: BTreeSet::new(),
             terminated: BTreeMap::new(),
+            kept: BTreeMap::new(),
             error: None,
             failures: 0,
         }
@@ -103,6 +120,10 @@ impl Listing {
             Ok(instances) => {
                 self.seen.extend(instances.iter().map(|i| i.id.clone()));
                 self.terminated.retain(|_, change| *change > changes);
+                let ends = |i: &&Instance| matches!(i.state, InstanceState::Leaving | InstanceState::Gone);
+                for instance in instances.iter().filter(ends) {
+                    self.kept.remove(&instance.id);
+                }
                 (self.instances, self.error, self.failures, self.known) = (instances, None, 0, true);
                 // Terminated while the answer was on its way: it is older than what we know.
                 self.leave();
@@ -221,8 +242,48 @@ impl Instances {
         self.change(uid, |listing| {
             listing.terminated.extend(ids.iter().map(|id| (id.clone(), listing.changes)));
             listing.seen.extend(ids.iter().cloned());
+            listing.kept.retain(|id, _| !ids.contains(id));
             listing.leave();
         });
+    }
+
+    /// The cloud failed to terminate these in one call; some may be gone all the same, so it is asked again. A refusal says nothing about which of several
+    /// it is about: each is tried by itself next, at once. Otherwise the pause is that of the error.
+    pub fn kept(&self, uid: &str, ids: &[String], error: &CloudError, monotonic: Duration) {
+        self.change(uid, |listing| {
+            for id in ids {
+                let failures = listing.kept.get(id).map_or(0, |k| k.failures).saturating_add(1);
+                let several = error.is_final() && ids.len() > 1;
+                let pause = if several { Duration::ZERO } else { error.retry(failures).unsigned_abs() };
+                listing.kept.insert(id.clone(), Kept { error: error.clone(), failures, until: monotonic + pause });
+            }
+        });
+    }
+
+    /// The calls that terminate these instances: one for all that nothing is known against, one for each that was refused, when its pause is over.
+    pub fn calls(&self, uid: &str, ids: &[String], monotonic: Duration) -> Vec<Vec<String>> {
+        let all = self.lock();
+        let of = |id: &String| all.get(uid).and_then(|l| l.kept.get(id));
+        let due = |id: &&String| of(id).is_none_or(|k| k.until <= monotonic);
+        let (alone, together): (Vec<&String>, Vec<&String>) =
+            ids.iter().filter(due).partition(|id| of(id).is_some_and(|k| k.error.is_final()));
+        let together: Vec<String> = together.into_iter().cloned().collect();
+        let alone = alone.into_iter().take(MOST_ALONE).map(|id| vec![id.clone()]);
+        (!together.is_empty()).then_some(together).into_iter().chain(alone).collect()
+    }
+
+    /// Of these, the instances that the cloud would not terminate.
+    pub fn kept_of(&self, uid: &str, ids: &[String]) -> Vec<(String, Kept)> {
+        let all = self.lock();
+        let kept = |id: &String| Some((id.clone(), all.get(uid)?.kept.get(id)?.clone()));
+        ids.iter().filter_map(kept).collect()
+    }
+
+    /// How long until the next pause of one of them is over.
+    pub fn retry_in(&self, monotonic: Duration) -> Option<Duration> {
+        let all = self.lock();
+        let pauses = all.values().flat_map(|l| l.kept.values()).map(|k| k.until.saturating_sub(monotonic));
+        pauses.filter(|left| !left.is_zero()).min()
     }
 
     fn change(&self, uid: &str, change: impl FnOnce(&mut Listing)) {
@@ -350,6 +411,26 @@ mod tests {
         bench.0.want(Vec::new());
         bench.0.answered(&asked, Ok(vec![instance("i-1")]), secs(1));
         assert_eq!((bench.leaving(), bench.due(99).map(|a| a.changes)), (None, None));
+    }
+
+    #[test]
+    fn what_is_refused_is_tried_alone_and_less_and_less_often_and_what_was_lost_together() {
+        let (bench, ids) = (Bench::new(false), ["i-1".to_owned(), "i-2".to_owned()]);
+        let refused = CloudError::Invalid { message: "OperationNotPermitted".into() };
+        let calls = |at| bench.0.calls(POOL, &ids, secs(at));
+        assert_eq!(calls(0), [ids.to_vec()]);
+        bench.0.kept(POOL, &ids, &CloudError::Throttled, secs(0));
+        assert_eq!((calls(1), calls(2)), (vec![], vec![ids.to_vec()]));
+        bench.0.kept(POOL, &ids, &refused, secs(2));
+        assert_eq!(calls(2), [[ids[0].clone()], [ids[1].clone()]]);
+        bench.0.terminated(POOL, &ids[1..]);
+        bench.0.kept(POOL, &ids[..1], &refused, secs(2));
+        assert_eq!(bench.0.kept_of(POOL, &ids).into_iter().map(|(id, k)| (id, k.error)).collect::<Vec<_>>(), [(ids[0].clone(), refused)]);
+        assert_eq!(bench.0.retry_in(secs(2)), Some(secs(240)));
+        assert_eq!(calls(3), [[ids[1].clone()]], "nothing is known against it any more");
+        let leaving = Instance { state: InstanceState::Leaving, ..instance("i-1") };
+        bench.0.answered(&bench.due(3).unwrap(), Ok(vec![leaving]), secs(4));
+        assert_eq!((bench.0.kept_of(POOL, &ids), bench.0.retry_in(secs(4))), (vec![], None));
     }
 
     #[test]
