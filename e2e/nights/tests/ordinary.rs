@@ -188,3 +188,15 @@ fn plan_mode_changes_nothing_and_what_is_over_is_missed() {
     assert_eq!((state.cloud.machines.len(), state.ready("seat-map")), (0, 6));
     assert!(state.journal.lines.iter().all(|l| l.what.place.ends_with(" status")), "{}", state.journal.text());
 }
+
+#[test]
+fn an_object_that_this_very_pass_removed_gets_no_status() {
+    let state = play(tour(12).build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T17:45:00Z").await;
+        stage.state()
+    });
+    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
+    let missed: Vec<String> = state.journal.lines.iter().filter(|l| l.told.starts_with("404")).map(ToString::to_string).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}

@@ -25,18 +25,26 @@ pub struct Config {
     pub settle: Duration,
     /// Every call to the Kubernetes API ends after this time. Default 10 s.
     pub call_timeout: Duration,
-    /// Every call to the cloud ends after this time. Default 25 s: above the time that the cloud's client allows its own tries.
+    /// Every call to the cloud ends after this time; only the chain that made it waits so long. Default 25 s: above the time that the cloud's client allows its own tries.
     pub cloud_timeout: Duration,
     /// One pass acts no longer than this; what remains is due again in the next. Default 10 s: statuses and new decisions must not wait for a long drain.
     pub act_budget: Duration,
-    /// Chains of steps, and status writes, that run at once. Default 16: beyond it API priority and fairness queues them anyway.
+    /// A pass waits this long for launches and terminations; what still waits for the cloud then goes on by itself, and a later pass takes its outcome.
+    /// Default 2 s: the cloud mostly answers within, and a pass that saw its own launches is one pass fewer.
+    pub act_patience: Duration,
+    /// Chains of sales and workloads, and status writes, that run at once. Default 16: beyond it API priority and fairness queues them anyway. Those of
+    /// pools, of which there are few, are not counted: slow ones must not keep others waiting.
     pub concurrency: usize,
-    /// Instances of a pool are listed at most this often while something is expected to change. Default 2 s.
+    /// Instances of a pool are listed this long after the last answer while something is expected to change, and at once after a launch or a
+    /// termination. Default 2 s.
     pub list_active: Duration,
     /// The same while nothing is. Default 60 s.
     pub list_idle: Duration,
     /// A list that failed is tried again at most this much later. Default 10 s.
     pub list_retry: Duration,
+    /// The first pass waits this long at most for the first word of the cloud about every pool. Default 2 s: a restart would otherwise tell everybody
+    /// for a moment that nothing is known; a region that is dead must not keep the loop from starting.
+    pub first_lists: Duration,
     /// A ledger entry's instances that the cloud does not list yet are believed for this long. Default 5 min: EC2's stated consistency is minutes at worst.
     pub ledger_grace: Duration,
     /// Instances without an owner are looked for this often. Default 5 min: they cost money, and are very rare.
@@ -64,10 +72,12 @@ impl Config {
             call_timeout: Duration::from_secs(10),
             cloud_timeout: Duration::from_secs(25),
             act_budget: Duration::from_secs(10),
+            act_patience: Duration::from_secs(2),
             concurrency: 16,
             list_active: Duration::from_secs(2),
             list_idle: Duration::from_secs(60),
             list_retry: Duration::from_secs(10),
+            first_lists: Duration::from_secs(2),
             ledger_grace: Duration::from_secs(300),
             sweep: Duration::from_secs(300),
             scaled_object_ttl: Duration::from_secs(5),

@@ -1,4 +1,5 @@
-//! A simulated cloud: capacity by type and subnet, boot delays, fewer instances than asked for, lost answers, throttling, lists that lag behind.
+//! A simulated cloud: capacity by type and subnet, boot delays, fewer instances than asked for, lost answers, throttling, lists that lag behind, slow
+//! regions, full subnets, protected instances.
 //! `onsale_cloud::fake` has neither time nor lag and cannot be copied to go on from, so this is another.
 
 mod state;
@@ -29,8 +30,8 @@ impl SimCloud {
         Arc::new(Self { sim: sim.clone(), caller })
     }
 
-    async fn arrive(&self) -> Result<(), CloudError> {
-        let (answers_after, throttled) = self.sim.with(|inner| (inner.cloud.settings.answers_after, inner.cloud.throttled(inner.now)));
+    async fn arrive(&self, region: &str) -> Result<(), CloudError> {
+        let (answers_after, throttled) = self.sim.with(|inner| (inner.cloud.answers_after(region), inner.cloud.throttled(inner.now)));
         sleep_until(Instant::now() + answers_after).await;
         if throttled { Err(CloudError::Throttled) } else { Ok(()) }
     }
@@ -43,7 +44,7 @@ fn lost() -> CloudError {
 #[async_trait]
 impl Cloud for SimCloud {
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, CloudError> {
-        self.arrive().await?;
+        self.arrive(&order.owner.region).await?;
         let what = What { verb: "launch", place: format!("{} {} in {} ({})", order.count, order.instance_type, order.subnet, order.token) };
         let fate = self.sim.meet(&self.caller, &what).await;
         if fate == Fate::Refuse {
@@ -63,12 +64,12 @@ impl Cloud for SimCloud {
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Instance>, CloudError> {
-        self.arrive().await?;
+        self.arrive(&owner.region).await?;
         self.sim.with(|inner| inner.cloud.list(&owner.pool_uid, inner.now))
     }
 
-    async fn terminate(&self, _region: &str, instances: &[String]) -> Result<(), CloudError> {
-        self.arrive().await?;
+    async fn terminate(&self, region: &str, instances: &[String]) -> Result<(), CloudError> {
+        self.arrive(region).await?;
         let what = What { verb: "terminate", place: instances.join(" ") };
         let fate = self.sim.meet(&self.caller, &what).await;
         if fate == Fate::Refuse {
@@ -77,16 +78,18 @@ impl Cloud for SimCloud {
         }
         let act = self.sim.write(&self.caller, &what, |inner| {
             rules::before_terminate(inner, instances);
-            inner.cloud.terminate(instances, inner.now);
+            let result = inner.cloud.terminate(instances, inner.now);
             inner.world.stirred = true;
-            inner.journal.add(inner.now, &self.caller.name, &what, "");
+            let told = result.as_ref().map_or_else(ToString::to_string, |()| String::new());
+            inner.journal.add(inner.now, &self.caller.name, &what, &told);
+            result
         });
-        act.await;
-        if fate == Fate::Lose { Err(lost()) } else { Ok(()) }
+        let result = act.await;
+        if fate == Fate::Lose { Err(lost()) } else { result }
     }
 
-    async fn list_cluster(&self, _region: &str) -> Result<Vec<(String, Instance)>, CloudError> {
-        self.arrive().await?;
-        self.sim.with(|inner| inner.cloud.list_cluster(inner.now))
+    async fn list_cluster(&self, region: &str) -> Result<Vec<(String, Instance)>, CloudError> {
+        self.arrive(region).await?;
+        self.sim.with(|inner| inner.cloud.list_cluster(region, inner.now))
     }
 }

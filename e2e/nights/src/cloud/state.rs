@@ -1,9 +1,12 @@
 //! What the cloud remembers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use onsale_cloud::{CloudError, Instance, InstanceState, LaunchOrder, Launched};
+use onsale_cloud::{CloudError, Instance, InstanceState, LaunchOrder, Launched, Owner};
 
 use crate::random::Random;
 
@@ -36,6 +39,8 @@ pub struct Machine {
     pub pool_uid: String,
     /// Name of that pool.
     pub pool_name: String,
+    /// Region that it runs in.
+    pub region: String,
     /// When it runs.
     pub runs_at: Timestamp,
     /// When it was terminated or failed.
@@ -51,6 +56,12 @@ pub struct State {
     pub zones: BTreeMap<String, String>,
     /// How many instances of a type may exist at once in a subnet; unlimited where nothing is said.
     pub capacity: BTreeMap<(String, String), usize>,
+    /// How long calls to a region take, where that is not as everywhere.
+    pub slow: BTreeMap<String, Duration>,
+    /// Subnets without free addresses.
+    pub full: BTreeSet<String>,
+    /// Instances with termination protection.
+    pub kept: BTreeSet<String>,
     /// Every call is throttled before this instant.
     pub throttled_until: Option<Timestamp>,
     /// Lists fail before this instant.
@@ -91,6 +102,9 @@ impl State {
             settings: Settings::default(),
             zones: BTreeMap::new(),
             capacity: BTreeMap::new(),
+            slow: BTreeMap::new(),
+            full: BTreeSet::new(),
+            kept: BTreeSet::new(),
             throttled_until: None,
             blind_until: None,
             refusals: Vec::new(),
@@ -104,6 +118,10 @@ impl State {
     #[must_use]
     pub fn alive(&self) -> usize {
         self.machines.values().filter(|m| m.is_alive()).count()
+    }
+
+    pub(super) fn answers_after(&self, region: &str) -> Duration {
+        self.slow.get(region).copied().unwrap_or(self.settings.answers_after)
     }
 
     pub(super) fn throttled(&self, now: Timestamp) -> bool {
@@ -133,6 +151,9 @@ impl State {
         if !self.refusals.is_empty() {
             return Err(self.refusals.remove(0));
         }
+        if self.full.contains(&order.subnet) {
+            return Err(CloudError::AddressesExhausted { subnet: order.subnet.clone() });
+        }
         let count = usize::try_from(order.count).unwrap_or_default().min(self.room(order));
         if count == 0 {
             return Err(CloudError::InsufficientCapacity { instance_type: order.instance_type.clone(), place: order.subnet.clone() });
@@ -153,23 +174,28 @@ impl State {
             launched_at: now,
             sequence: order.sequence,
         };
-        let (pool_uid, pool_name) = (order.owner.pool_uid.clone(), order.owner.pool_name.clone());
+        let Owner { pool_uid, pool_name, region } = order.owner.clone();
         let runs_at = now.checked_add(boots).unwrap_or(now);
-        self.machines.insert(id.clone(), Machine { instance, pool_uid, pool_name, runs_at, ended_at: None });
+        self.machines.insert(id.clone(), Machine { instance, pool_uid, pool_name, region, runs_at, ended_at: None });
         id
     }
 
-    pub(super) fn terminate(&mut self, instances: &[String], now: Timestamp) {
-        for id in instances {
-            if let Some(machine) = self.machines.get_mut(id) {
-                machine.ended_at.get_or_insert(now);
-            }
+    /// All or none: a single one that is protected spoils the call.
+    pub(super) fn terminate(&mut self, instances: &[String], now: Timestamp) -> Result<(), CloudError> {
+        if let Some(id) = instances.iter().find(|id| self.kept.contains(*id)) {
+            return Err(CloudError::Invalid { message: format!("OperationNotPermitted: {id} is protected") });
         }
+        for id in instances {
+            self.lose(id, now);
+        }
+        Ok(())
     }
 
     /// A host fails: the instance is gone without being asked.
     pub fn lose(&mut self, instance: &str, now: Timestamp) {
-        self.terminate(&[instance.to_owned()], now);
+        if let Some(machine) = self.machines.get_mut(instance) {
+            machine.ended_at.get_or_insert(now);
+        }
     }
 
     fn answer(&self, now: Timestamp) -> Result<(), CloudError> {
@@ -182,8 +208,9 @@ impl State {
         Ok(self.machines.values().filter(|m| m.pool_uid == pool_uid).filter_map(|m| m.listed(now, &self.settings)).collect())
     }
 
-    pub(super) fn list_cluster(&self, now: Timestamp) -> Result<Vec<(String, Instance)>, CloudError> {
+    pub(super) fn list_cluster(&self, region: &str, now: Timestamp) -> Result<Vec<(String, Instance)>, CloudError> {
         self.answer(now)?;
-        Ok(self.machines.values().filter_map(|m| Some((m.pool_uid.clone(), m.listed(now, &self.settings)?))).collect())
+        let there = self.machines.values().filter(|m| m.region == region);
+        Ok(there.filter_map(|m| Some((m.pool_uid.clone(), m.listed(now, &self.settings)?))).collect())
     }
 }

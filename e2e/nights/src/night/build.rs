@@ -159,12 +159,18 @@ impl Start {
 
     /// Adds a rented pool in a zone of its own: one instance type of 16 CPU and 28 GiB, lead time 30 to 60 s.
     #[must_use]
-    pub fn rented(mut self, pool: &str, rtt: &str, instance_type: &str, max_nodes: i32) -> Self {
+    pub fn rented(self, pool: &str, rtt: &str, instance_type: &str, max_nodes: i32) -> Self {
+        self.rented_in("us-west-2", pool, rtt, instance_type, max_nodes)
+    }
+
+    /// The same in another region.
+    #[must_use]
+    pub fn rented_in(mut self, region: &str, pool: &str, rtt: &str, instance_type: &str, max_nodes: i32) -> Self {
         let (subnet, zone) = (subnet(pool), format!("zone-{pool}"));
         self.0.cloud.zones.insert(subnet.clone(), zone.clone());
         self.object(&json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "CapacityPool", "metadata": {"name": pool}, "spec": {
             "tier": "LocalZone", "zone": zone, "latency": [{"site": "dc", "rtt": rtt}], "leadTime": {"p50": "30s", "p95": "60s"},
-            "nodes": {"ec2": {"region": "us-west-2", "launchTemplate": {"name": format!("burst-{pool}"), "version": "3"}, "subnets": [subnet],
+            "nodes": {"ec2": {"region": region, "launchTemplate": {"name": format!("burst-{pool}"), "version": "3"}, "subnets": [subnet],
                 "instanceTypes": [{"name": instance_type, "hourlyCost": "0.85", "allocatable": {"cpu": "16", "memory": "28Gi"}}]}},
             "limits": {"maxNodes": max_nodes}, "allowedNamespaces": {"from": "All"}}}))
     }

@@ -19,7 +19,10 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Durat
 use futures::FutureExt;
 use jiff::Timestamp;
 use onsale_planner::{Plan, steps::ChainKey};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use crate::{Error, context::Context, metrics::Ending};
 
@@ -33,10 +36,12 @@ struct Fleet {
     context: Arc<Context>,
     world: Arc<World>,
     trigger: Arc<Notify>,
+    running: act::Running,
     backoff: BTreeMap<ChainKey, Backoff>,
     panics: i32,
     memory: status::Memory,
-    sweeper: sweep::Sweeper,
+    regions: watch::Sender<sweep::Regions>,
+    begun: Duration,
 }
 
 /// Runs until dropped; returns only when a watch ended.
@@ -53,14 +58,27 @@ pub async fn run(context: Context) -> Result<(), Error> {
         crate::events::deliver(events).await;
         "events"
     });
+    let lister = observe::lister::run(context.clone(), world.clone(), trigger.clone());
+    tasks.spawn(async move {
+        lister.await;
+        "instances"
+    });
+    let (regions, noticed) = watch::channel(sweep::Regions::default());
+    let sweeper = sweep::run(context.clone(), noticed);
+    tasks.spawn(async move {
+        sweeper.await;
+        "instances without an owner"
+    });
     let fleet = Fleet {
         context: context.clone(),
         world,
         trigger,
+        running: act::Running::default(),
         backoff: BTreeMap::new(),
         panics: 0,
         memory: status::Memory::default(),
-        sweeper: sweep::Sweeper::default(),
+        regions,
+        begun: context.clock.monotonic(),
     };
     let stop = StopHealth(context);
     let ended = tokio::select! {
@@ -112,11 +130,13 @@ impl Fleet {
     /// One pass. Cheap when nothing changed; replaying it is harmless. A failed write still yields a status.
     async fn pass(&mut self) -> (Ending, Wake) {
         let now = self.context.clock.now();
-        let observed = match observe::observe(&self.world, &self.context, now).await {
+        self.running.collect();
+        let observed = match observe::observe(&self.world, &self.context, self.begun, now).await {
             Ok(observed) => observed,
             Err(error) => {
                 tracing::debug!(%error, "nothing to plan with yet");
-                return (Ending::Stale, Wake { at_most: self.context.config.resync, heed_triggers: true });
+                let at_most = error.again_in().unwrap_or(self.context.config.resync);
+                return (Ending::Stale, Wake { at_most, heed_triggers: true });
             }
         };
         self.context.config.telemetry.health.set_synced(self.world.synced());
@@ -124,9 +144,9 @@ impl Fleet {
         let outcomes = self.act(&plan, &observed, now).await;
         let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
-        self.sweeper.sweep(&self.context, &observed.snapshot, now).await;
+        sweep::notice(&self.regions, &observed.snapshot);
         let failed = written.failed > 0 || outcomes.iter().any(|o| o.stop.is_some());
-        let mut wake = self.wake(&plan, &observed, &outcomes, now);
+        let mut wake = self.wake(&plan, &outcomes, now);
         if written.failed > 0 {
             wake.at_most = wake.at_most.min(wake::BLOCKED);
         } else if written.moved {
@@ -139,12 +159,22 @@ impl Fleet {
     async fn act(&mut self, plan: &Plan, observed: &Observed, now: Timestamp) -> Vec<act::Outcome> {
         let mut chains = observed.gaps.withhold(onsale_planner::due(plan, &observed.snapshot, now), &observed.snapshot);
         judge::judge(self.context.metrics(), &observed.snapshot, plan, &chains, now);
+        let mut outcomes = self.running.take();
+        self.rest(&outcomes);
         let monotonic = self.context.clock.monotonic();
         self.backoff.retain(|key, backoff| backoff.until > monotonic || chains.iter().any(|c| c.key == *key));
         chains.retain(|chain| self.backoff.get(&chain.key).is_none_or(|b| b.until <= monotonic));
-        let job = act::Job { context: &self.context, world: &self.world, seen: &observed.snapshot, now };
-        let outcomes = act::act(chains, &job).await;
-        for outcome in &outcomes {
+        let (context, world, trigger) = (self.context.clone(), self.world.clone(), self.trigger.clone());
+        let shared = act::Shared { context, world, trigger, seen: observed.snapshot.clone(), now };
+        let new = act::act(chains, &mut self.running, &shared).await;
+        self.rest(&new);
+        outcomes.extend(new);
+        outcomes
+    }
+
+    /// Chains that failed rest for a while.
+    fn rest(&mut self, outcomes: &[act::Outcome]) {
+        for outcome in outcomes {
             let Some(stop) = &outcome.stop else {
                 self.backoff.remove(&outcome.key);
                 continue;
@@ -153,20 +183,18 @@ impl Fleet {
             let until = self.context.clock.monotonic() + stop.retry(backoff.failures + 1);
             backoff.fail(until, stop.waiting());
         }
-        outcomes
     }
 
-    /// The earliest of: the plan changes by itself, a retry, a cloud read, our own writes come back, a sweep, resync.
-    fn wake(&self, plan: &Plan, observed: &Observed, outcomes: &[act::Outcome], now: Timestamp) -> Wake {
+    /// The earliest of: the plan changes by itself, a retry, our own writes come back, resync.
+    fn wake(&self, plan: &Plan, outcomes: &[act::Outcome], now: Timestamp) -> Wake {
         let config = &self.context.config;
         let monotonic = self.context.clock.monotonic();
         let change = plan.next_change.map(|at| wake::until(at, now));
         let retry = self.backoff.values().map(|b| b.until.saturating_sub(monotonic)).min();
         let blocked = outcomes.iter().any(|o| !o.blocked.is_empty()).then_some(wake::BLOCKED);
         let wrote = outcomes.iter().any(|o| o.steps > 0).then_some(config.settle);
-        let sweep = Some(self.sweeper.due_in(&self.context));
-        let all: [Option<Duration>; 6] = [change, retry, blocked, wrote, observed.read_again, sweep];
-        let at_most = all.into_iter().flatten().min().unwrap_or(config.resync).min(config.resync);
+        let kept = self.world.instances.retry_in(monotonic);
+        let at_most = [change, retry, blocked, wrote, kept].into_iter().flatten().min().unwrap_or(config.resync).min(config.resync);
         Wake { at_most, heed_triggers: true }
     }
 }

@@ -1,24 +1,28 @@
 //! The sweeper: terminates instances of this cluster whose pool does not exist any more. A pool's finalizer keeps that from happening; a finalizer can be
-//! removed by hand, and a cluster can be restored from an older backup.
+//! removed by hand, and a cluster can be restored from an older backup. It runs beside the passes, each region by itself: a slow one holds up nobody.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
     time::Duration,
 };
 
+use futures::{FutureExt, future::join_all};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt, api::ListParams};
 use onsale_api::CapacityPool;
 use onsale_cloud::{CloudError, Instance, InstanceState};
 use onsale_planner::Snapshot;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use crate::context::{CallError, Context};
 
-/// When the sweeper swept last, by the monotonic clock.
-#[derive(Default)]
-pub struct Sweeper {
-    last: Option<Duration>,
-}
+/// The regions to sweep.
+pub type Regions = BTreeSet<String>;
 
 /// Why a sweep broke off.
 #[derive(Debug, thiserror::Error)]
@@ -29,25 +33,34 @@ enum Error {
     Cloud(#[from] CloudError),
 }
 
-impl Sweeper {
-    /// Sweeps the regions of all pools, if it is time to.
-    pub async fn sweep(&mut self, context: &Context, seen: &Snapshot, now: Timestamp) {
-        let monotonic = context.clock.monotonic();
-        if self.last.is_some_and(|last| monotonic.saturating_sub(last) < context.config.sweep) {
+/// The regions of the pools that exist; those that were noticed before are kept.
+pub fn notice(regions: &watch::Sender<Regions>, seen: &Snapshot) {
+    let of_pools = seen.pools.iter().filter_map(|p| p.spec.nodes.ec2.as_ref()).map(|e| e.region.clone());
+    let found: Regions = of_pools.collect();
+    regions.send_if_modified(|known| {
+        let before = known.len();
+        known.extend(found);
+        known.len() > before
+    });
+}
+
+/// Sweeps as soon as a region is noticed, and then again and again, until nobody can notice any more.
+pub async fn run(context: Arc<Context>, mut regions: watch::Receiver<Regions>) {
+    loop {
+        let known = regions.borrow_and_update().clone();
+        join_all(known.iter().map(|region| sweep(&context, region))).await;
+        if let Ok(Err(_)) = timeout_at(Instant::now() + context.config.sweep, regions.changed()).await {
             return;
         }
-        let regions: BTreeSet<&str> = seen.pools.iter().filter_map(|p| p.spec.nodes.ec2.as_ref()).map(|e| e.region.as_str()).collect();
-        self.last = Some(monotonic);
-        for region in regions {
-            if let Err(error) = region_of(context, region, now).await {
-                tracing::warn!(region, %error, "could not look for instances without an owner");
-            }
-        }
     }
+}
 
-    /// How long until the next sweep.
-    pub fn due_in(&self, context: &Context) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| (last + context.config.sweep).saturating_sub(context.clock.monotonic()))
+async fn sweep(context: &Context, region: &str) {
+    let now = context.clock.now();
+    match AssertUnwindSafe(region_of(context, region, now)).catch_unwind().await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(region, %error, "could not look for instances without an owner"),
+        Err(_) => tracing::error!(region, "a sweep panicked; the next one starts anew"),
     }
 }
 
@@ -61,11 +74,14 @@ async fn region_of(context: &Context, region: &str, now: Timestamp) -> Result<()
     let pools = context.call("list CapacityPools", pools.list_metadata(&ListParams::default())).await?;
     let owners: BTreeSet<String> = pools.items.iter().filter_map(ResourceExt::uid).collect();
     let lost = ownerless(found, &owners, now, context.config.ledger_grace);
+    // One that cannot be terminated must not save those of other pools.
+    let mut result = Ok(());
     for (uid, instances) in &lost {
         tracing::warn!(region, pool_uid = uid, ?instances, "terminating instances whose CapacityPool does not exist");
-        context.cloud_call("terminate", context.cloud.terminate(region, instances)).await?;
+        let terminated = context.cloud_call("terminate", context.cloud.terminate(region, instances)).await;
+        result = result.and(terminated.map_err(Error::from));
     }
-    Ok(())
+    result
 }
 
 /// Instances by the UID of a pool that does not exist; young ones may belong to a pool that was made a moment ago.

@@ -11,6 +11,7 @@ use super::{
     budget,
 };
 use crate::{
+    fleet,
     plan::Waiting,
     snapshot::{Pool, Snapshot},
 };
@@ -144,7 +145,9 @@ impl Bounds<'_> {
         }
         let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.instance_type.is_some()).collect();
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
-        if rented.len() >= usize::try_from(most).unwrap_or_default() {
+        // What is given up makes room once it goes, and not before: the cloud may keep it.
+        let given_up = fleet::have(pool, self.seen, self.now).never_joined.len();
+        if rented.len() + given_up >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
         let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);

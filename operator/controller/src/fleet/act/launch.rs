@@ -114,7 +114,7 @@ async fn place(job: &Job<'_>, pool: &Pool, object: &CapacityPool, entry: &Launch
         launch_template: entry.launch_template.clone(),
         count: entry.count,
     };
-    match job.context.cloud_call("launch", job.context.cloud.launch(&order)).await {
+    match job.cloud_call("launch", job.context.cloud.launch(&order)).await {
         Ok(launched) => resolve(job, pool, entry, &launched).await,
         Err(error) if error.is_final() => Err(Stop::Refused(error)),
         Err(error) => Err(Stop::Unanswered(error)),
@@ -139,6 +139,7 @@ async fn resolve(job: &Job<'_>, pool: &Pool, entry: &Launch, launched: &Launched
         true
     })
     .await?;
+    job.world.instances.launched(&pool.uid);
     let text = format!("launched {got} of {} {} in {}", entry.count, entry.instance_type, entry.subnet);
     say(job, pool, Reason::Launched, false, text);
     if got < entry.count { Err(Stop::Refused(short)) } else { Ok(Done::Yes) }

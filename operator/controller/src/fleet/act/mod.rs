@@ -1,5 +1,6 @@
 //! Act: chains at once, the steps of a chain one after another; a failure stops its own chain only.
 //!
+//! - [`running`]: chains of pools, which a pass leaves to themselves while the cloud takes its time
 //! - [`launch`], [`ledger`], [`terminate`]: the cloud, and the ledger that makes every launch safe to replay
 //! - [`finalizer`]: protecting and releasing sales and pools; [`node`]: repair, cordon, uncordon; [`evict`]
 //! - [`record`], [`overlay`], [`floor`], [`contest`], [`pod`]: workloads
@@ -14,6 +15,7 @@ mod node;
 pub mod overlay;
 mod pod;
 mod record;
+mod running;
 mod terminate;
 
 use std::time::Duration;
@@ -30,6 +32,9 @@ use onsale_planner::{
 };
 
 pub use floor::label as floor_label;
+pub use running::{Hand, Running, Shared};
+
+use tokio::time::Instant;
 
 use super::{observe::World, wake};
 use crate::{
@@ -47,6 +52,21 @@ pub struct Job<'a> {
     pub seen: &'a Snapshot,
     /// The pass's instant.
     pub now: Timestamp,
+    /// What the chain and its pass tell each other.
+    pub hand: &'a Hand,
+}
+
+impl Job<'_> {
+    /// One call to the cloud, with a time limit; the pass need not wait for it.
+    ///
+    /// # Errors
+    /// Those of [`Context::cloud_call`].
+    pub async fn cloud_call<T>(&self, verb: &str, call: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
+        self.hand.at_cloud(true);
+        let answer = self.context.cloud_call(verb, call).await;
+        self.hand.at_cloud(false);
+        answer
+    }
 }
 
 /// What became of a chain.
@@ -58,6 +78,8 @@ pub struct Outcome {
     pub steps: usize,
     /// Evictions that a budget refused: they stop nothing else.
     pub blocked: Vec<String>,
+    /// What the cloud would not do, and what stops nothing else.
+    pub hindered: Vec<Waiting>,
     /// Why the chain ended early.
     pub stop: Option<Stop>,
 }
@@ -123,28 +145,42 @@ impl Stop {
 }
 
 /// What a step came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Done {
     /// It holds now.
     Yes,
     /// A budget refuses the eviction for now.
     Blocked(String),
+    /// Done as far as the cloud would; it keeps its own time of the next try.
+    Hindered(Waiting),
 }
 
-/// Carries out the chains, several at once. Outcomes are sorted by chain.
-pub async fn act(chains: Vec<Chain>, job: &Job<'_>) -> Vec<Outcome> {
-    let started = job.context.clock.monotonic();
-    let runs = chains.into_iter().map(|chain| run(chain, job, started));
-    let mut outcomes: Vec<Outcome> = stream::iter(runs).buffer_unordered(job.context.config.concurrency).collect().await;
+/// Carries out the chains, several at once; of pools, those that are not `running` already. Outcomes are sorted by chain, those of chains that an
+/// earlier pass began among them.
+pub async fn act(chains: Vec<Chain>, running: &mut Running, shared: &Shared) -> Vec<Outcome> {
+    let config = &shared.context.config;
+    let (started, patience) = (shared.context.clock.monotonic(), Instant::now() + config.act_patience);
+    let (pools, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(|chain| matches!(chain.key, ChainKey::Pool(_)));
+    for chain in pools {
+        if !running.has(&chain.key) {
+            running.start(chain, shared.clone());
+        }
+    }
+    let hand = Hand::default();
+    let job = Job { context: &shared.context, world: &shared.world, seen: &shared.seen, now: shared.now, hand: &hand };
+    let runs = stream::iter(others.into_iter().map(|chain| run(chain, &job, started))).buffer_unordered(config.concurrency);
+    let (mut outcomes, ()) = tokio::join!(runs.collect::<Vec<_>>(), running.wait(patience));
+    outcomes.extend(running.take());
     outcomes.sort_by(|a, b| a.key.cmp(&b.key));
     outcomes
 }
 
 async fn run(chain: Chain, job: &Job<'_>, started: Duration) -> Outcome {
-    let mut outcome = Outcome { key: chain.key.clone(), steps: 0, blocked: Vec::new(), stop: None };
+    let mut outcome = Outcome { key: chain.key.clone(), steps: 0, blocked: Vec::new(), hindered: Vec::new(), stop: None };
     let mut sequence = None;
     for step in &chain.steps {
-        if outcome.steps > 0 && job.context.clock.monotonic().saturating_sub(started) > job.context.config.act_budget {
+        let late = outcome.steps > 0 && job.context.clock.monotonic().saturating_sub(started) > job.context.config.act_budget;
+        if late || job.hand.left() {
             break;
         }
         let result = match &chain.key {
@@ -155,6 +191,7 @@ async fn run(chain: Chain, job: &Job<'_>, started: Duration) -> Outcome {
         match result {
             Ok(Done::Yes) => outcome.steps += 1,
             Ok(Done::Blocked(why)) => outcome.blocked.push(why),
+            Ok(Done::Hindered(why)) => outcome.hindered.push(why),
             Err(stop) => {
                 outcome.stop = Some(stop);
                 break;

@@ -57,5 +57,7 @@ pub async fn remove(job: &Job<'_>, id: &WorkloadId) -> Result<Done, Stop> {
         Err(error) if error.is_gone() => return Ok(Done::Yes),
         Err(error) => return Err(Stop::Failed(error)),
     }
-    done_if_gone(job.context.call(what("delete"), api.delete(&name, &DeleteParams::default())).await)
+    let done = done_if_gone(job.context.call(what("delete"), api.delete(&name, &DeleteParams::default())).await)?;
+    job.world.placements.removed(&id.namespace, &name);
+    Ok(done)
 }

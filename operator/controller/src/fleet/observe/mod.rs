@@ -2,12 +2,13 @@
 //!
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
 //! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
-//! - [`scaled_object`], [`instances`]: what is read on demand
+//! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`]: what the cloud is asked for beside the passes
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
 pub mod custom;
 pub mod gaps;
 pub mod instances;
+pub mod lister;
 pub mod namespace;
 pub mod node;
 pub mod pod;
@@ -18,12 +19,12 @@ pub mod store;
 pub mod target;
 pub mod watch;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use onsale_api::{CapacityPool, OnSale, Phase, WorkloadPlacement, names};
+use onsale_api::{CapacityPool, OnSale, Phase, WorkloadPlacement};
 use onsale_cloud::{CloudError, Owner};
-use onsale_planner::{Snapshot, snapshot::WorkloadId};
+use onsale_planner::{Snapshot, objects::own, snapshot::WorkloadId};
 
 use crate::{context::Context, metrics::Kind};
 
@@ -60,16 +61,14 @@ pub struct World {
 
 /// What a pass knows.
 pub struct Observed {
-    /// For the planner.
-    pub snapshot: Snapshot,
+    /// For the planner, and for chains that outlive the pass.
+    pub snapshot: Arc<Snapshot>,
     /// What is unknown, and what must wait because of it.
     pub gaps: Gaps,
     /// Generation of each pool's spec, by its name.
     pub pool_generations: BTreeMap<String, i64>,
     /// Why the instances of a pool are unknown, by its name.
     pub cloud_errors: BTreeMap<String, CloudError>,
-    /// When a cloud read is due again.
-    pub read_again: Option<Duration>,
 }
 
 /// Why there is nothing to plan with yet.
@@ -81,6 +80,23 @@ pub enum Error {
         /// Which.
         kinds: Vec<Kind>,
     },
+    /// The cloud has not said yet what some pool has, and this process has only begun.
+    #[error("no word of the cloud yet about the instances of some pool")]
+    NothingListed {
+        /// How much longer that is worth waiting for.
+        left: Duration,
+    },
+}
+
+impl Error {
+    /// When to look again, should nothing happen before.
+    #[must_use]
+    pub fn again_in(&self) -> Option<Duration> {
+        match self {
+            Self::NotListed { .. } => None,
+            Self::NothingListed { left } => Some(*left),
+        }
+    }
 }
 
 impl World {
@@ -105,29 +121,30 @@ impl World {
     }
 }
 
-/// The world as it is known now. Reads the cloud and ScaledObjects where that is due; everything else comes from the watches.
+/// The world as it is known now, from the watches and the lister; only ScaledObjects are read here. `begun` is the monotonic time of the loop's start.
 ///
 /// # Errors
-/// While a watch that every plan depends on has not listed.
-pub async fn observe(world: &World, context: &Context, now: Timestamp) -> Result<Observed, Error> {
+/// While a watch that every plan depends on has not listed; and for a moment after the start, while the cloud has not been heard.
+pub async fn observe(world: &World, context: &Context, begun: Duration, now: Timestamp) -> Result<Observed, Error> {
     let kinds = world.unlisted();
     if !kinds.is_empty() {
         return Err(Error::NotListed { kinds });
     }
+    world.instances.want(rented_pools(world));
+    let left = (begun + context.config.first_lists).saturating_sub(context.clock.monotonic());
+    if !left.is_zero() && world.instances.awaited() {
+        return Err(Error::NothingListed { left });
+    }
     let mut gaps = Gaps::default();
-    let subjects = snapshot::Subjects { workloads: snapshot::workload_ids(world), rented: rented_pools(world) };
-    let reads = scaled_objects(world, context, &subjects.workloads);
-    let (unread, ()) = tokio::join!(reads, world.instances.refresh(context, &subjects.rented));
-    for (workload, why) in unread {
+    let workloads = snapshot::workload_ids(world);
+    for (workload, why) in scaled_objects(world, context, &workloads).await {
         gaps.workloads.insert(workload, why);
     }
-    let snapshot = snapshot::assemble(world, context, &subjects, &mut gaps, now);
+    let snapshot = Arc::new(snapshot::assemble(world, context, &workloads, &mut gaps, now));
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
-    world.instances.retain(&subjects.rented);
-    let read_again = subjects.rented.iter().map(|w| world.instances.due_in(w, context)).min();
-    Ok(Observed { snapshot, gaps, pool_generations: generations.unwrap_or_default(), cloud_errors, read_again })
+    Ok(Observed { snapshot, gaps, pool_generations: generations.unwrap_or_default(), cloud_errors })
 }
 
 /// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.
@@ -138,8 +155,10 @@ fn rented_pools(world: &World) -> Vec<Wanted> {
         let ec2 = pool.spec.nodes.ec2.as_ref()?;
         let status = pool.status.clone().unwrap_or_default();
         let moving = !status.launches.is_empty() || status.nodes.launching + status.nodes.draining > 0;
-        let matters = moving || any_active || is_protected(&pool.metadata) || status.nodes.planned > 0;
-        matters.then(|| Wanted { owner: owner(pool, &ec2.region), expecting: moving })
+        let protected = own::is_protected(&pool.metadata);
+        let matters = moving || any_active || protected || status.nodes.planned > 0;
+        let bare = !protected && status.launches.is_empty();
+        matters.then(|| Wanted { owner: owner(pool, &ec2.region), expecting: moving, bare })
     };
     world.pools.read(|all| all.values().filter_map(|e| e.record.object.as_ref().and_then(wanted)).collect()).unwrap_or_default()
 }
@@ -152,10 +171,6 @@ pub fn owner(pool: &CapacityPool, region: &str) -> Owner {
         pool_name: pool.metadata.name.clone().unwrap_or_default(),
         region: region.to_owned(),
     }
-}
-
-fn is_protected(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> bool {
-    meta.finalizers.iter().flatten().any(|f| f == names::FINALIZER)
 }
 
 /// Reads the ScaledObjects that own the HPAs of these workloads; returns those that are not known, and why.

@@ -10,16 +10,8 @@ use onsale_planner::{
     snapshot::{Node, Placement, Pool, Sale, SaleId, TargetState, Workload, WorkloadId},
 };
 
-use super::{World, gaps::Gaps, instances::Wanted, node::Membership, scaler, target::Target};
+use super::{World, gaps::Gaps, node::Membership, scaler, target::Target};
 use crate::context::Context;
-
-/// What a snapshot is about.
-pub struct Subjects {
-    /// Workloads, sorted.
-    pub workloads: Vec<WorkloadId>,
-    /// Rented pools whose instances matter.
-    pub rented: Vec<Wanted>,
-}
 
 /// Targets of unfinished sales, and everything with a WorkloadPlacement, sorted.
 pub fn workload_ids(world: &World) -> Vec<WorkloadId> {
@@ -43,10 +35,9 @@ fn id(namespace: &str, kind: TargetKind, name: &str) -> WorkloadId {
 }
 
 /// The snapshot. Every store that it reads whole has listed; what is unknown besides is added to `gaps`.
-pub fn assemble(world: &World, context: &Context, subjects: &Subjects, gaps: &mut Gaps, now: Timestamp) -> Snapshot {
+pub fn assemble(world: &World, context: &Context, workloads: &[WorkloadId], gaps: &mut Gaps, now: Timestamp) -> Snapshot {
     let sales = sales(world, gaps);
-    let pools = pools(world, context, &subjects.rented, gaps, now);
-    let workloads = &subjects.workloads;
+    let pools = pools(world, context, gaps, now);
     let mut pods = pods(world, workloads);
     let workloads = workloads.iter().map(|id| workload(world, id, &mut pods, gaps)).collect();
     let wanted: BTreeSet<&str> = sales.iter().map(|s| s.id.namespace.as_str()).collect();
@@ -72,7 +63,7 @@ fn sales(world: &World, gaps: &mut Gaps) -> Vec<Sale> {
     all
 }
 
-fn pools(world: &World, context: &Context, wanted: &[Wanted], gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
+fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
     let mut all = Vec::new();
     world.pools.read(|entries| {
         for ((_, name), entry) in entries {
@@ -80,12 +71,13 @@ fn pools(world: &World, context: &Context, wanted: &[Wanted], gaps: &mut Gaps, n
                 gaps.pools.insert(name.clone(), entry.record.unreadable.clone().unwrap_or_default());
                 continue;
             };
-            let ledger = object.status.as_ref().map_or(&[][..], |s| &s.launches);
-            let listed = || world.instances.of(&entry.uid, ledger, now, context.config.ledger_grace);
             // Whose instances nobody asked for has none: nothing was ever rented there.
-            let asked = wanted.iter().any(|w| w.owner.pool_uid == entry.uid);
-            let instances = if asked { listed() } else { Some(Vec::new()) };
-            all.push(own::pool(name, &entry.uid, object, instances));
+            let mut pool = own::pool(name, &entry.uid, object, Some(Vec::new()));
+            world.instances.discount(&entry.uid, &mut pool.status.launches);
+            if world.instances.wants(&entry.uid) {
+                pool.instances = world.instances.of(&entry.uid, &pool.status.launches, now, context.config.ledger_grace);
+            }
+            all.push(pool);
         }
     });
     all

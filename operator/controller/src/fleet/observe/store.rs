@@ -111,6 +111,13 @@ impl<R: Record> Store<R> {
         }
     }
 
+    /// Takes it that our own delete was carried out: nothing is written to what is gone. The watch puts back what another's finalizer holds.
+    pub fn removed(&self, namespace: &str, name: &str) {
+        if let Some(items) = self.lock().items.as_mut() {
+            items.remove(&(namespace.to_owned(), name.to_owned()));
+        }
+    }
+
     /// Whether the watch has listed once.
     pub fn listed(&self) -> bool {
         self.lock().items.is_some()
@@ -188,5 +195,16 @@ mod tests {
         assert_eq!(team(&store).as_deref(), Some("ours"));
         assert!(!store.fold(Event::Apply(namespace("10", "ours"))));
         assert!(store.fold(Event::Apply(namespace("11", "newer"))));
+    }
+
+    #[test]
+    fn what_we_deleted_is_gone_before_its_event_and_comes_back_where_a_finalizer_holds_it() {
+        let store = Store::<NamespaceRecord>::default();
+        store.fold(Event::InitDone);
+        store.written(namespace("9", "ours"));
+        store.removed("", "shop");
+        assert_eq!(team(&store), None);
+        assert!(store.fold(Event::Apply(namespace("10", "held"))));
+        assert_eq!(team(&store).as_deref(), Some("held"));
     }
 }

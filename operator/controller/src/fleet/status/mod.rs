@@ -100,7 +100,9 @@ pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World
     for pool in &material.observed.snapshot.pools {
         writes.extend(write::pool(pool, &pool::status(pool, material)));
     }
-    for workload in &material.observed.snapshot.workloads {
+    // A placement that a step of this pass has deleted needs no status any more.
+    let exists = |id: &WorkloadId| world.placements.get(&id.namespace, &id.placement_name(), |_| ()).is_some();
+    for workload in material.observed.snapshot.workloads.iter().filter(|w| exists(&w.id)) {
         let new = placement::status(workload, material);
         writes.extend(new.and_then(|new| write::placement(workload, &new)));
     }

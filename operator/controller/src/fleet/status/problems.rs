@@ -15,6 +15,7 @@ pub fn of(key: &ChainKey, material: &Material<'_>) -> Vec<Waiting> {
     }
     for outcome in material.outcomes.iter().filter(|o| o.key == *key) {
         all.extend(outcome.stop.as_ref().and_then(Stop::waiting));
+        all.extend(outcome.hindered.iter().cloned());
         all.extend(outcome.blocked.first().map(|why| {
             let others = outcome.blocked.len() - 1;
             let more = if others == 0 { String::new() } else { format!(" (and {others} more)") };
