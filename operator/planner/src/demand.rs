@@ -11,10 +11,11 @@ use onsale_api::{
 
 use crate::{
     distance::{distances, too_far},
+    index::Indexed,
     lifecycle::Draft,
     packing::{NO_SALE, Work},
     plan::Waiting,
-    snapshot::{Pool, Snapshot, TargetState, Workload, WorkloadId},
+    snapshot::{Pool, TargetState, Workload, WorkloadId},
 };
 
 /// What is wanted of one workload.
@@ -51,22 +52,34 @@ pub struct Demand {
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// The world.
-    pub seen: &'a Snapshot,
+    pub seen: &'a Indexed<'a>,
     /// Every sale's draft, in the snapshot's order.
     pub drafts: &'a [Draft],
-    /// A sale that counts as if it were preparing.
-    pub candidate: Option<usize>,
+    /// Sales that are active count.
+    pub active: bool,
+    /// Sales that count as if they were preparing.
+    pub also: &'a [usize],
     /// Sales on their way back that do not let go any further now.
     pub frozen: &'a BTreeSet<usize>,
-    /// The instant.
-    pub now: Timestamp,
+}
+
+impl Scope<'_> {
+    fn counts(&self, sale: usize) -> bool {
+        (self.active && self.drafts[sale].phase.is_active()) || self.also.contains(&sale)
+    }
+
+    /// It raises floors, or would.
+    fn holds(&self, sale: usize) -> bool {
+        (self.active && self.drafts[sale].phase.holds()) || self.also.contains(&sale)
+    }
 }
 
 /// What the active sales want of a workload.
 #[must_use]
-pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
-    let Scope { seen, drafts, candidate, .. } = *scope;
-    let wishes = wishes(scope, workload);
+pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
+    let Scope { seen, drafts, .. } = *scope;
+    let workload = &seen.workloads[index];
+    let wishes = wishes(scope, index);
     let target = workload.target.as_ref();
     let baseline = baseline(workload);
     let mut all = Demand {
@@ -78,14 +91,14 @@ pub fn demand(scope: &Scope<'_>, workload: &Workload) -> Demand {
         target: 0,
         reserve: 0,
         first: strictest(&wishes),
-        holding: wishes.iter().any(|(sale, _)| drafts[*sale].phase.holds() || candidate == Some(*sale)),
+        holding: wishes.iter().any(|(sale, _)| scope.holds(*sale)),
         open: wishes.iter().any(|(sale, _)| drafts[*sale].entered.live.is_some()),
         unhurried_until: wishes.iter().filter_map(|(sale, _)| half_time(&drafts[*sale])).min(),
         problems: Vec::new(),
     };
     for (sale, wish) in &wishes {
         let extra = extra(scope, workload, *sale, (wish.peak_replicas - baseline).max(0));
-        if extra > 0 || drafts[*sale].phase.holds() {
+        if extra > 0 || (scope.active && drafts[*sale].phase.holds()) {
             all.claims.push(Claim { sale: seen.sales[*sale].id.name.clone(), uid: seen.sales[*sale].uid.clone(), extra });
         }
     }
@@ -111,17 +124,10 @@ pub fn not_found(id: &WorkloadId) -> Waiting {
     Waiting { reason: Reason::WorkloadNotFound, message, until: None }
 }
 
-fn wishes<'a>(scope: &Scope<'a>, workload: &Workload) -> Vec<(usize, &'a SaleWorkload)> {
-    let Scope { seen, drafts, candidate, .. } = *scope;
-    let active = |index: &usize| drafts[*index].phase.is_active() || candidate == Some(*index);
-    let of = |index: usize| {
-        let sale = &seen.sales[index];
-        let named = sale.workload_ids().zip(&sale.spec.workloads).find(|(id, _)| *id == workload.id);
-        named.map(|(_, wish)| (index, wish))
-    };
-    let mut found: Vec<_> = (0..seen.sales.len()).filter(active).filter_map(of).collect();
+fn wishes<'a>(scope: &Scope<'a>, workload: usize) -> Vec<(usize, &'a SaleWorkload)> {
+    let mut found: Vec<_> = scope.seen.wishes(workload).iter().filter(|(sale, _)| scope.counts(*sale)).copied().collect();
     // A sale that holds, or would, pays before one that is on its way back.
-    found.sort_by_key(|(index, _)| (!drafts[*index].phase.holds() && candidate != Some(*index), *index));
+    found.sort_by_key(|(sale, _)| (!scope.holds(*sale), *sale));
     found
 }
 
@@ -147,8 +153,8 @@ fn baseline(workload: &Workload) -> i32 {
 
 /// What one sale adds to the baseline now, of the `full` extra that its peak asks for.
 fn extra(scope: &Scope<'_>, workload: &Workload, sale: usize, full: i32) -> i32 {
-    let Scope { seen, drafts, candidate, frozen, now } = *scope;
-    if candidate == Some(sale) || drafts[sale].phase.holds() {
+    let Scope { seen, drafts, frozen, .. } = *scope;
+    if scope.holds(sale) {
         return full;
     }
     let claims = workload.placement.iter().flat_map(|p| &p.spec.claims);
@@ -156,18 +162,18 @@ fn extra(scope: &Scope<'_>, workload: &Workload, sale: usize, full: i32) -> i32 
     if frozen.contains(&sale) {
         return held;
     }
-    let tenths = drafts[sale].tenths(&seen.sales[sale], now);
+    let tenths = drafts[sale].tenths(&seen.sales[sale], seen.now);
     held.min(i32::try_from((i64::from(full) * tenths + 9) / 10).unwrap_or(full))
 }
 
 /// `Max` only where every sale that claims something says so.
-fn combined(seen: &Snapshot, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
+fn combined(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
     let extras = claims.iter().map(|c| c.extra);
     let mut claimants = wishes.iter().map(|(sale, _)| &seen.sales[*sale]).filter(|s| claims.iter().any(|c| c.uid == s.uid));
     if !claims.is_empty() && claimants.all(|s| s.spec.combine == Combine::Max) { extras.max().unwrap_or_default() } else { extras.sum() }
 }
 
-fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workload) {
+fn measure(all: &mut Demand, seen: &Indexed<'_>, drafts: &[Draft], workload: &Workload) {
     let recorded = workload.placement.as_ref().map(|p| &p.spec.distances);
     // On the way back distances are what they were: no pool opens or closes any more.
     let Some((sale, wish)) = all.first.as_ref().filter(|_| all.holding || recorded.is_none()) else {
@@ -175,7 +181,7 @@ fn measure(all: &mut Demand, seen: &Snapshot, drafts: &[Draft], workload: &Workl
         return;
     };
     let frozen = recorded.filter(|d| !d.is_empty());
-    let pools: Vec<&Pool> = seen.pools.iter().filter(|p| drafts[*sale].pools.contains(&p.name)).collect();
+    let pools: Vec<&Pool> = drafts[*sale].pools.iter().filter_map(|name| seen.pool(name)).collect();
     let found = distances(wish, &pools);
     if pools.is_empty() {
         all.problems.push(Waiting {
@@ -238,14 +244,14 @@ const fn kind_of(target: &TargetState) -> &'static str {
 
 /// What the packing has to know; `None` when there is nothing to pack.
 #[must_use]
-pub fn work(seen: &Snapshot, index: usize, demand: &Demand, now: Timestamp) -> Option<Work> {
+pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
     let workload = &seen.workloads[index];
     let target = workload.target.as_ref().filter(|t| !t.requests_missing)?;
     let (sale, wish) = match &demand.first {
         Some((sale, wish)) => (*sale, Some(wish)),
         None => (NO_SALE, None),
     };
-    let (closed, stuck) = closed(seen, workload, demand, now);
+    let (closed, stuck) = closed(seen, workload, demand);
     // Without an overlay pods tolerate no taint, so that only existing nodes are open to them.
     let tolerates = demand.holding || workload.placement.is_some();
     let reach = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| tolerates || p.spec.nodes.ec2.is_none());
@@ -268,12 +274,12 @@ pub fn work(seen: &Snapshot, index: usize, demand: &Demand, now: Timestamp) -> O
 }
 
 /// While preparing: ranks that were left behind, and pools of the current rank whose pods stay unbound.
-fn closed(seen: &Snapshot, workload: &Workload, demand: &Demand, now: Timestamp) -> (i32, BTreeSet<String>) {
+fn closed(seen: &Indexed<'_>, workload: &Workload, demand: &Demand) -> (i32, BTreeSet<String>) {
     let ranks = demand.distances.last().map_or(0, |d| d.rank + 1);
     let Some(placement) = workload.placement.as_ref().filter(|p| !demand.open && (1..=ranks).contains(&p.spec.released)) else {
         return (0, BTreeSet::new());
     };
-    let late = |created_at: Timestamp| now.duration_since(created_at) >= seen.settings.unschedulable_after;
+    let late = |created_at: Timestamp| seen.now.duration_since(created_at) >= seen.settings.unschedulable_after;
     let stuck = workload
         .pods
         .iter()

@@ -1,9 +1,12 @@
 //! What each pool has now: its nodes and instances, told apart by what they are good for.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::{
     lead,
+    resources::Resources,
     snapshot::{Instance, Node, Pool, Snapshot},
 };
 
@@ -58,4 +61,13 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
         found.unresolved.extend((0..launch.count).map(|_| launch.instance_type.as_str()));
     }
     found
+}
+
+/// The most that other pods (DaemonSets first of all) take on a rented node that is Ready, resource by resource.
+#[must_use]
+pub fn overhead(seen: &Snapshot) -> Resources {
+    let mut most = Resources::default();
+    seen.known_nodes().filter(|n| n.instance.is_some() && n.ready).for_each(|n| most.raise_to(&n.others));
+    // What device plugins offer is as declared.
+    Resources { extended: BTreeMap::new(), ..most }
 }

@@ -11,17 +11,41 @@ use onsale_api::{
 
 use crate::{
     demand::Demand,
-    packing::{Bin, BinState, Packed, Packing},
+    index::Indexed,
+    packing::{Packed, Rooms},
     plan::{Foreign, Stage, Waiting, WorkloadPlan},
     release,
-    snapshot::{Node, Placement, Snapshot, TargetState, Workload},
+    snapshot::{Placement, Pod, TargetState, Workload},
 };
+
+/// What decides about one workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The world.
+    pub seen: &'a Indexed<'a>,
+    /// The workload's index in it.
+    pub index: usize,
+    /// What is wanted of it.
+    pub demand: &'a Demand,
+    /// Where its replicas find a place; `None`: it is not packed.
+    pub packed: Option<&'a Packed>,
+    /// What the packing leaves.
+    pub rooms: &'a Rooms<'a>,
+}
+
+impl<'a> Case<'a> {
+    fn workload(&self) -> &'a Workload {
+        &self.seen.snapshot().workloads[self.index]
+    }
+}
 
 /// The plan of one workload.
 #[must_use]
-pub fn plan(seen: &Snapshot, index: usize, demand: &Demand, packing: &Packing, now: Timestamp) -> WorkloadPlan {
-    let workload = &seen.workloads[index];
-    let packed = packing.works.get(&index).cloned().unwrap_or_default();
+pub fn plan(case: &Case<'_>) -> WorkloadPlan {
+    let Case { seen, demand, .. } = *case;
+    let (workload, now) = (case.workload(), seen.now);
+    let nowhere = Packed::default();
+    let packed = case.packed.unwrap_or(&nowhere);
     let mut plan = WorkloadPlan {
         id: workload.id.clone(),
         stage: Stage::Idle,
@@ -33,7 +57,7 @@ pub fn plan(seen: &Snapshot, index: usize, demand: &Demand, packing: &Packing, n
         peak: demand.floor,
         floor: demand.baseline,
         by_pool: packed.by_pool.clone(),
-        unplaced: unplaced(workload, demand, &packed),
+        unplaced: unplaced(workload, demand, packed),
         released: 0,
         permitted: Vec::new(),
         overlay: None,
@@ -44,14 +68,14 @@ pub fn plan(seen: &Snapshot, index: usize, demand: &Demand, packing: &Packing, n
         ready_by_pool: pods_by_pool(seen, workload, |p| p.ready),
         misplaced: 0,
         foreign: None,
-        problems: problems(demand, &packed),
+        problems: problems(demand, packed),
     };
-    release::stage(&mut plan, workload, demand, &packed);
-    release::permit(&mut plan, seen, workload, &packed);
-    let waits = release::waits_for_larger(&plan, seen, demand, index, packing, now);
-    plan.floor = confirmed(floor(&plan, workload, demand, &packed, waits), workload);
+    release::stage(&mut plan, workload, demand, packed);
+    release::permit(&mut plan, seen, workload, packed);
+    let waits = release::waits_for_larger(&plan, workload, demand, case.rooms, now);
+    plan.floor = confirmed(floor(&plan, workload, demand, packed, waits), workload);
     plan.foreign = foreign(&plan, workload, now);
-    plan.misplaced = misplaced(&plan, seen, workload, packing, index);
+    plan.misplaced = misplaced(&plan, case, packed);
     plan
 }
 
@@ -87,15 +111,12 @@ fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-fn pods_by_pool(seen: &Snapshot, workload: &Workload, which: impl Fn(&crate::snapshot::Pod) -> bool) -> BTreeMap<String, i32> {
-    let pools: BTreeMap<&str, &str> = seen.known_nodes().map(|n| (n.name.as_str(), n.pool.as_str())).collect();
-    let mut counts = BTreeMap::new();
-    for pod in workload.pods.iter().filter(|p| !p.terminating && which(p)) {
-        if let Some(node) = &pod.node {
-            *counts.entry(pools.get(node.as_str()).copied().unwrap_or_default().to_owned()).or_default() += 1;
-        }
+fn pods_by_pool(seen: &Indexed<'_>, workload: &Workload, which: impl Fn(&Pod) -> bool) -> BTreeMap<String, i32> {
+    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+    for node in workload.pods.iter().filter(|p| !p.terminating && which(p)).filter_map(|p| p.node.as_deref()) {
+        *counts.entry(seen.node(node).map_or("", |n| n.pool.as_str())).or_default() += 1;
     }
-    counts
+    counts.into_iter().map(|(pool, n)| (pool.to_owned(), n)).collect()
 }
 
 /// The floor that is due now. It rises only by what finds a place on Ready nodes, in a first batch whose stamp is checked, and never falls before the way back.
@@ -166,43 +187,32 @@ fn pause(count: i32) -> SignedDuration {
 
 /// Pods outside the workload's pools, and pods that are far although a Ready node that is nearer has room for them. What the workload's own bounds
 /// (`maxSharePerPool`, zone spread) keep away is where it belongs.
-fn misplaced(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload, packing: &Packing, index: usize) -> i32 {
-    let Some(target) = workload.target.as_ref().filter(|_| plan.stage != Stage::Idle) else { return 0 };
-    let distance = |pool: &str| plan.distances.iter().find(|d| d.pool == pool).map(|d| d.rank);
-    let outside: i32 = plan.bound.iter().filter(|(pool, _)| distance(pool).is_none()).map(|(_, n)| n).sum();
-    let share = plan
-        .distances
-        .first()
-        .and_then(|_| seen.sales.iter().flat_map(|s| s.workload_ids().zip(&s.spec.workloads)).find(|(id, _)| *id == workload.id));
+fn misplaced(plan: &WorkloadPlan, case: &Case<'_>, packed: &Packed) -> i32 {
+    let Some(target) = case.workload().target.as_ref().filter(|_| plan.stage != Stage::Idle) else { return 0 };
+    let rank = |pool: &str| plan.distances.iter().find(|d| d.pool == pool).map(|d| d.rank);
+    let (mut outside, mut here) = (0, BTreeMap::<i32, i64>::new());
+    for (pool, n) in &plan.bound {
+        match rank(pool) {
+            Some(rank) => *here.entry(rank).or_default() += i64::from(*n),
+            None => outside += n,
+        }
+    }
     // On the way back nobody is moved: what is far goes first.
     let holding = matches!(plan.stage, Stage::Preparing | Stage::Holding);
-    if !holding || target.zone_skew.is_some() || share.is_some_and(|(_, wish)| wish.max_share_per_pool.is_some()) {
+    let share = case.seen.wishes(case.index).first().is_some_and(|(_, wish)| wish.max_share_per_pool.is_some());
+    if !holding || target.zone_skew.is_some() || share {
         return outside;
     }
-    let usable = |bin: &&Bin| bin.state == BinState::Ready && node_of(seen, bin).is_none_or(|n| !n.draining);
-    let mut far = 0;
-    let mut room: i64 = 0;
-    for rank in 0..release::ranks(&plan.distances) {
-        let here: i64 = plan.bound.iter().filter(|(pool, _)| distance(pool) == Some(rank)).map(|(_, n)| i64::from(*n)).sum();
-        let moved = here.min(room);
+    let (mut far, mut room): (i64, i64) = (0, 0);
+    for rank in 0..=here.last_key_value().map_or(0, |(rank, _)| *rank) {
+        let moved = here.get(&rank).copied().unwrap_or_default().min(room);
         far += moved;
         room -= moved;
-        let bins = packing.bins.iter().filter(usable).filter(|b| distance(&b.pool) == Some(rank));
-        let free: i64 = bins.map(|b| free_now(b, index, target).min(i64::from(i32::MAX))).sum();
+        let pools = plan.distances.iter().filter(|d| d.rank == rank);
+        let free = pools.map(|d| case.rooms.free(&d.pool, case.index, &target.requests, packed.ready_in(&d.pool))).sum::<i64>();
         room += free.max(0);
     }
     outside + i32::try_from(far).unwrap_or(i32::MAX)
-}
-
-/// Replicas of the workload that still fit into the bin, those counted that are only planned there.
-fn free_now(bin: &Bin, index: usize, target: &TargetState) -> i64 {
-    let running = bin.running.get(&index).copied().unwrap_or_default();
-    let planned = bin.replicas.get(&index).copied().unwrap_or_default();
-    bin.free.count_of(&target.requests) + i64::from(planned - running)
-}
-
-fn node_of<'a>(seen: &'a Snapshot, bin: &Bin) -> Option<&'a Node> {
-    seen.known_nodes().find(|n| n.name == bin.node)
 }
 
 /// The intent to record: everything but the floor as planned; `before` and `intended` as they are until the floor is to be written.

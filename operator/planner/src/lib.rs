@@ -10,6 +10,8 @@ pub mod demand;
 pub mod distance;
 pub mod fleet;
 pub mod floors;
+pub mod forecast;
+pub mod index;
 pub mod lead;
 pub mod lifecycle;
 pub mod objects;

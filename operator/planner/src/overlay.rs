@@ -6,8 +6,9 @@ use onsale_api::{names, onsale::TargetKind, placement::Distance};
 use serde::Serialize;
 
 use crate::{
+    index::Indexed,
     plan::WorkloadPlan,
-    snapshot::{Requirement, Snapshot, Workload},
+    snapshot::{Requirement, Workload},
 };
 
 /// Preferred weights by rank. The scheduler keeps at most three distances apart (only ratios count); ranks beyond the third share the last.
@@ -38,7 +39,7 @@ pub struct Overlay {
 
 /// The overlay that opens the plan's permitted pools; `None` when none of them exists.
 #[must_use]
-pub fn overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> Option<Overlay> {
+pub fn overlay(plan: &WorkloadPlan, seen: &Indexed<'_>, workload: &Workload) -> Option<Overlay> {
     let permitted: Vec<&Distance> = plan.distances.iter().filter(|d| plan.permitted.contains(&d.pool)).collect();
     let terms: Vec<(&Distance, Vec<Requirement>)> = permitted.iter().filter_map(|d| Some((*d, term(seen, &d.pool)?))).collect();
     if terms.is_empty() {
@@ -68,7 +69,7 @@ fn stamp(name: &str, revision: i64) -> String {
 }
 
 /// The labels of a pool's nodes as a node selector term.
-fn term(seen: &Snapshot, pool: &str) -> Option<Vec<Requirement>> {
+fn term(seen: &Indexed<'_>, pool: &str) -> Option<Vec<Requirement>> {
     let pool = seen.pool(pool)?;
     let is = |key: &str, value: &str| Requirement { key: key.to_owned(), operator: "In".to_owned(), values: vec![value.to_owned()] };
     let Some(existing) = &pool.spec.nodes.existing else { return Some(vec![is(names::POOL, &pool.name)]) };
@@ -100,7 +101,7 @@ fn patterns(kind: TargetKind, name: &str) -> (&'static str, String, String) {
 }
 
 /// The farther a zone, the sooner its pods go when replicas fall. Where pools of several distances share a zone, the farthest decides.
-fn zone_costs(plan: &WorkloadPlan, seen: &Snapshot) -> Vec<(String, i32)> {
+fn zone_costs(plan: &WorkloadPlan, seen: &Indexed<'_>) -> Vec<(String, i32)> {
     let mut costs: BTreeMap<String, i32> = BTreeMap::new();
     for distance in plan.distances.iter().filter(|d| d.rank > 0) {
         if let Some(pool) = seen.pool(&distance.pool) {

@@ -1,59 +1,54 @@
 //! The plan of each pool: nodes that shall exist, nodes that are no longer needed.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    fleet::{self, Have},
-    packing::{Bin, BinState, Packing},
+    fleet::Have,
+    index::Indexed,
+    packing::{Bin, BinState},
     plan::{Fill, PoolPlan, Stage, Surplus, Waiting, WorkloadPlan},
-    snapshot::{Pool, Snapshot, TargetState},
+    snapshot::{Pool, TargetState},
 };
 
 /// What decides about all pools alike.
 #[derive(Debug)]
 pub struct Scope<'a> {
     /// The world.
-    pub seen: &'a Snapshot,
-    /// Packing of what runs and what is wanted: nobody who runs is moved.
-    pub packing: &'a Packing,
-    /// Packing as if everything on rented nodes came home: what it does not use is surplus.
-    pub home: &'a Packing,
+    pub seen: &'a Indexed<'a>,
+    /// Instances that would be needed if everything on rented nodes came home: the others are surplus.
+    pub needed: &'a BTreeSet<String>,
     /// Workloads.
     pub workloads: &'a [WorkloadPlan],
     /// Pools that a sale which raises floors may use.
-    pub held: &'a [String],
+    pub held: &'a BTreeSet<&'a str>,
     /// Pools that any active sale may use.
-    pub used: &'a [String],
+    pub used: &'a BTreeSet<&'a str>,
     /// Rented nodes by pool that scheduled sales will need.
     pub scheduled: &'a BTreeMap<String, i32>,
-    /// The instant.
-    pub now: Timestamp,
 }
 
 /// The plan of one pool.
 #[must_use]
-pub fn plan(scope: &Scope<'_>, pool: &Pool) -> PoolPlan {
-    let have = fleet::have(pool, scope.seen, scope.now);
+pub fn plan(scope: &Scope<'_>, index: usize, bins: &[&Bin]) -> PoolPlan {
+    let (pool, have) = (&scope.seen.pools[index], &scope.seen.have[index]);
     let rented = pool.spec.nodes.ec2.is_some();
-    let held = scope.held.contains(&pool.name);
+    let held = scope.held.contains(pool.name.as_str());
     let mut plan = PoolPlan {
         name: pool.name.clone(),
         ready: count(have.ready.len()),
         launching: count(have.launching.len() + have.unresolved.len()),
         draining: count(have.draining.len()),
         never_joined: have.never_joined.iter().map(|i| i.id.clone()).collect(),
-        fills: fills(scope, pool),
+        fills: fills(bins),
         waiting_for: shortfalls(pool),
-        idle: !scope.used.contains(&pool.name),
+        idle: !scope.used.contains(pool.name.as_str()),
         released: !held,
         ..PoolPlan::default()
     };
     if rented {
-        plan.wanted = wanted(scope, pool, &have, held);
+        plan.wanted = wanted(pool, have, bins, held);
         if !held && scope.seen.nodes.is_some() {
-            plan.surplus = surplus(scope, pool, &have);
+            plan.surplus = surplus(scope, pool, have);
         }
         let now: i32 = plan.wanted.values().sum();
         plan.planned = now.max(scope.scheduled.get(&pool.name).copied().unwrap_or_default());
@@ -66,14 +61,14 @@ fn count(n: usize) -> i32 {
 }
 
 /// What exists and is in order, and what the packing opens or takes back. On the way back nothing is opened.
-fn wanted(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>, held: bool) -> BTreeMap<String, i32> {
+fn wanted(pool: &Pool, have: &Have<'_>, bins: &[&Bin], held: bool) -> BTreeMap<String, i32> {
     let mut wanted = BTreeMap::new();
     for instance_type in in_service(pool, have) {
         *wanted.entry(instance_type.to_owned()).or_default() += 1;
     }
     if held {
-        let more = |b: &&Bin| b.pool == pool.name && b.used && matches!(b.state, BinState::New | BinState::Draining);
-        for bin in scope.packing.bins.iter().filter(more) {
+        let more = |b: &&&Bin| b.used() && matches!(b.state, BinState::New | BinState::Draining);
+        for bin in bins.iter().filter(more) {
             *wanted.entry(bin.instance_type.clone().unwrap_or_default()).or_default() += 1;
         }
     }
@@ -102,19 +97,18 @@ fn is_up(scope: &Scope<'_>, work: &WorkloadPlan) -> bool {
 /// empties them first.
 fn surplus(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>) -> Vec<Surplus> {
     let down = !scope.workloads.iter().any(|w| is_up(scope, w) && w.distances.iter().any(|d| d.pool == pool.name));
-    let needed = |instance: &str| scope.home.bins.iter().any(|b| b.used && b.instance.as_deref() == Some(instance));
     let nodes = have.ready.iter().chain(&have.lost).chain(&have.draining);
     let of_node = nodes.filter_map(|n| n.instance.as_ref().map(|i| (n.name.clone(), i.clone())));
     let of_instance = have.launching.iter().map(|i| {
-        let node = scope.seen.known_nodes().find(|n| n.instance.as_deref() == Some(&i.id));
+        let node = scope.seen.node_of(&i.id);
         (node.map(|n| n.name.clone()).unwrap_or_default(), i.id.clone())
     });
-    let all = of_node.chain(of_instance).filter(|(_, instance)| !needed(instance));
+    let all = of_node.chain(of_instance).filter(|(_, instance)| !scope.needed.contains(instance));
     all.map(|(node, instance)| Surplus { node, instance, drain: down }).collect()
 }
 
-fn fills(scope: &Scope<'_>, pool: &Pool) -> Vec<Fill> {
-    let used = scope.packing.bins.iter().filter(|b| b.pool == pool.name && !b.replicas.is_empty());
+fn fills(bins: &[&Bin]) -> Vec<Fill> {
+    let used = bins.iter().filter(|b| !b.replicas.is_empty());
     used.map(|b| Fill { node: b.node.clone(), instance_type: b.instance_type.clone(), room: b.room.clone(), replicas: b.replicas.clone() })
         .collect()
 }

@@ -10,10 +10,11 @@ use onsale_api::placement::Distance;
 
 use crate::{
     demand::Demand,
+    index::Indexed,
     overlay::overlay,
-    packing::{BinState, Packed, Packing},
+    packing::{Packed, Rooms},
     plan::{Stage, WorkloadPlan},
-    snapshot::{Snapshot, Workload},
+    snapshot::Workload,
 };
 
 /// Replicas that are raised first under a new overlay, whose stamp is then checked on real pods before the rest follows.
@@ -44,7 +45,7 @@ pub fn stage(plan: &mut WorkloadPlan, workload: &Workload, demand: &Demand, pack
 }
 
 /// Pools that new pods may go to, and the overlay that says so.
-pub fn permit(plan: &mut WorkloadPlan, seen: &Snapshot, workload: &Workload, packed: &Packed) {
+pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, packed: &Packed) {
     let exists = |d: &&Distance| seen.pool(&d.pool).is_some();
     plan.permitted = match (plan.stage, &workload.placement) {
         (Stage::Idle, _) => return,
@@ -78,7 +79,7 @@ fn next_pool(plan: &WorkloadPlan, workload: &Workload, packed: &Packed) -> Vec<S
 }
 
 /// On the way out the overlay stays until the field is restored and no pod is left on a rented node.
-fn keeps_overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> bool {
+fn keeps_overlay(plan: &WorkloadPlan, seen: &Indexed<'_>, workload: &Workload) -> bool {
     let Some(target) = &workload.target else { return false };
     let rented = |pool: &str| seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_some());
     target.value != plan.baseline || plan.bound.iter().any(|(pool, n)| *n > 0 && rented(pool))
@@ -87,12 +88,8 @@ fn keeps_overlay(plan: &WorkloadPlan, seen: &Snapshot, workload: &Workload) -> b
 /// Larger pods of another workload wait for places on Ready nodes of a pool that is open to this one: they go first. Not for longer than the first half of
 /// the time to prepare: what keeps them away may be theirs alone.
 #[must_use]
-pub fn waits_for_larger(plan: &WorkloadPlan, seen: &Snapshot, demand: &Demand, index: usize, packing: &Packing, now: Timestamp) -> bool {
-    if plan.stage != Stage::Preparing || demand.unhurried_until.is_none_or(|until| now >= until) {
-        return false;
-    }
-    let size = |index: usize| seen.workloads.get(index).and_then(|w| w.target.as_ref()).map(|t| t.requests.size());
-    let bins = packing.bins.iter().filter(|b| b.state == BinState::Ready && plan.permitted.contains(&b.pool));
-    let waiting = |bin: &crate::packing::Bin, other: usize| bin.replicas.get(&other) > bin.running.get(&other);
-    bins.flat_map(|b| b.replicas.keys().map(move |other| (b, *other))).any(|(bin, other)| size(other) > size(index) && waiting(bin, other))
+pub fn waits_for_larger(plan: &WorkloadPlan, workload: &Workload, demand: &Demand, rooms: &Rooms<'_>, now: Timestamp) -> bool {
+    let unhurried = plan.stage == Stage::Preparing && demand.unhurried_until.is_some_and(|until| now < until);
+    let size = workload.target.as_ref().map_or(0, |t| t.requests.size());
+    unhurried && plan.permitted.iter().any(|pool| rooms.larger_waits(pool, size))
 }

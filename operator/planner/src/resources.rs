@@ -59,6 +59,25 @@ impl Resources {
         self.cpu.max((self.memory >> 20) / MIB_PER_MILLICORE)
     }
 
+    /// Raises each component to that of `other`, where it is more.
+    pub fn raise_to(&mut self, other: &Self) {
+        self.cpu = self.cpu.max(other.cpu);
+        self.memory = self.memory.max(other.memory);
+        self.pods = self.pods.max(other.pods);
+        for (name, amount) in &other.extended {
+            let most = self.extended.entry(name.clone()).or_default();
+            *most = (*most).max(*amount);
+        }
+    }
+
+    /// Whether one `item` fits.
+    #[must_use]
+    pub fn holds(&self, item: &Self) -> bool {
+        let room = |have: i64, ask: i64| ask <= 0 || have >= ask;
+        let extended = || item.extended.iter().all(|(name, ask)| room(self.extended.get(name).copied().unwrap_or_default(), *ask));
+        room(self.cpu, item.cpu) && room(self.memory, item.memory) && room(self.pods, item.pods) && extended()
+    }
+
     /// How many of `item` fit into this; an item that asks for nothing fits without end, as `i64::MAX`.
     #[must_use]
     pub fn count_of(&self, item: &Self) -> i64 {

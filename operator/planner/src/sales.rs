@@ -1,5 +1,7 @@
 //! The plan of each sale: start, prediction, cost, what is missing, what comes next.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
     Money, Phase, Reason,
@@ -8,24 +10,26 @@ use onsale_api::{
 };
 
 use crate::{
-    demand, fleet, lead,
+    demand,
+    fleet::Have,
+    index::Indexed,
+    lead,
     lifecycle::Draft,
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
-    snapshot::{Pool, Sale, SaleId, Snapshot, Workload, WorkloadId},
+    snapshot::{Pool, Sale, SaleId, Workload},
 };
 
 /// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
-/// opens, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time.
+/// opens, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time. `fresh`: there are replicas to
+/// start on nodes that exist.
 #[must_use]
-pub fn lead_time(seen: &Snapshot, draft: &Draft, packing: &Packing, scaled_by_hpa: bool) -> SignedDuration {
-    let pools = seen.pools.iter().filter(|p| draft.pools.contains(&p.name));
-    let opened = |pool: &Pool| packing.bins.iter().filter(|b| b.pool == pool.name && b.state >= BinState::Launching && b.used).count();
-    let all = packing.bins.iter().filter(|b| b.state >= BinState::Launching && b.used).count();
-    let fresh = packing.works.values().any(|w| !w.fresh.is_empty());
-    let of = |pool: &Pool| match (&pool.spec.nodes.ec2, opened(pool)) {
-        (Some(_), 0) => lead::until_all(pool, count(all), &seen.settings),
-        (Some(_), n) => lead::until_all(pool, count(n), &seen.settings),
+pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opened: &BTreeMap<&str, i32>, fresh: bool, scaled_by_hpa: bool) -> SignedDuration {
+    let pools = draft.pools.iter().filter_map(|name| seen.pool(name));
+    let all: i32 = opened.values().sum();
+    let of = |pool: &Pool| match (&pool.spec.nodes.ec2, opened.get(pool.name.as_str())) {
+        (Some(_), None) => lead::until_all(pool, all, &seen.settings),
+        (Some(_), Some(n)) => lead::until_all(pool, *n, &seen.settings),
         (None, _) => lead::until_all(pool, i32::from(fresh), &seen.settings),
     };
     let slowest = pools.map(of).max().unwrap_or_default();
@@ -35,9 +39,8 @@ pub fn lead_time(seen: &Snapshot, draft: &Draft, packing: &Packing, scaled_by_hp
 
 /// Whether an HPA stands between some floor of the sale and its replicas.
 #[must_use]
-pub fn scaled_by_hpa(seen: &Snapshot, sale: &Sale) -> bool {
-    let by_hpa = |id: WorkloadId| seen.workload(&id).and_then(|w| w.target.as_ref()).is_some_and(|t| t.field.kind != FloorKind::Replicas);
-    sale.workload_ids().any(by_hpa)
+pub fn scaled_by_hpa(seen: &Indexed<'_>, sale: usize) -> bool {
+    seen.workloads_of(sale).filter_map(|w| w.target.as_ref()).any(|t| t.field.kind != FloorKind::Replicas)
 }
 
 fn count(n: usize) -> i32 {
@@ -48,22 +51,22 @@ fn count(n: usize) -> i32 {
 #[derive(Debug)]
 pub struct Scope<'a> {
     /// The world.
-    pub seen: &'a Snapshot,
-    /// The packing that the sale is part of: that of all active sales, or its own forecast.
-    pub packing: &'a Packing,
-    /// The workloads, as that packing plans them.
-    pub workloads: &'a [WorkloadPlan],
-    /// The instant.
-    pub now: Timestamp,
+    pub seen: &'a Indexed<'a>,
+    /// The sale's workloads, as planned together with every sale that is active, or in its forecast.
+    pub ours: Vec<&'a WorkloadPlan>,
+    /// Price per hour of the rented nodes at its charge.
+    pub hourly: Money,
+    /// When the nodes of a pool that are planned or on their way are Ready; pools that wait for none are left out.
+    pub nodes_ready: &'a BTreeMap<&'a str, Timestamp>,
 }
 
 /// The plan of one sale.
 #[must_use]
 pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
     let sale = &scope.seen.sales[index];
-    let ours: Vec<&WorkloadPlan> = sale.workload_ids().filter_map(|id| scope.workloads.iter().find(|w| w.id == id)).collect();
+    let ours = &scope.ours;
     let shown = draft.phase.holds() || draft.phase == Phase::Scheduled;
-    let all_ready = draft.phase.holds() && all_ready(scope, sale, &ours);
+    let all_ready = draft.phase.holds() && all_ready(scope, sale);
     let mut plan = SalePlan {
         id: sale.id.clone(),
         phase: draft.phase,
@@ -72,30 +75,32 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
         predicted_ready_at: None,
         all_ready,
         invalid: draft.invalid.clone(),
-        waiting_for: if shown { waiting(scope, sale, &ours) } else { Vec::new() },
+        waiting_for: if shown { waiting(scope, index) } else { Vec::new() },
         unplaced: if shown { ours.iter().map(|w| w.unplaced).sum() } else { 0 },
-        cost: cost(scope, index, sale, draft.times),
+        cost: cost(scope, sale, draft.times),
         pools: draft.pools.clone(),
         late_start: late_start(sale, draft),
         frozen: None,
         next: None,
     };
     if let Some(times) = draft.times.filter(|_| shown) {
-        plan.predicted_ready_at = Some(predicted(scope, sale, draft, times, all_ready));
+        plan.predicted_ready_at = Some(predicted(scope, index, draft, times, all_ready));
     }
-    plan.next = next(&plan, draft, sale, scope.now);
+    plan.next = next(&plan, draft, sale, scope.seen.now);
     plan
 }
 
-fn all_ready(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> bool {
+fn all_ready(scope: &Scope<'_>, sale: &Sale) -> bool {
     let ready = |w: &&WorkloadPlan| w.stage == Stage::Holding && w.unplaced == 0 && w.ready >= w.peak;
-    ours.len() == sale.spec.workloads.len() && ours.iter().all(ready) && scope.seen.nodes.is_some()
+    scope.ours.len() == sale.spec.workloads.len() && scope.ours.iter().all(ready) && scope.seen.nodes.is_some()
 }
 
-fn waiting(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> Vec<Waiting> {
+fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
+    let (seen, ours) = (scope.seen, &scope.ours);
+    let sale = &seen.sales[index];
     let mut all: Vec<Waiting> = Vec::new();
-    for id in sale.workload_ids() {
-        if scope.seen.workload(&id).is_none_or(|w| w.target.is_none()) {
+    for (id, known) in sale.workload_ids().zip(seen.named(index)) {
+        if known.is_none_or(|i| seen.workloads[i].target.is_none()) {
             all.push(demand::not_found(&id));
         }
     }
@@ -112,7 +117,7 @@ fn waiting(scope: &Scope<'_>, sale: &Sale, ours: &[&WorkloadPlan]) -> Vec<Waitin
             all.extend(work.problems.iter().filter(blocks).cloned());
         }
     }
-    all.extend(sale.workload_ids().filter_map(|id| unstamped(scope.seen.workload(&id)?, sale)));
+    all.extend(seen.workloads_of(index).filter_map(|w| unstamped(w, sale)));
     if sale.spec.on_shortfall == OnShortfall::Hold && ours.iter().any(|w| w.unplaced > 0) {
         let message =
             "onShortfall is Hold: what could be had is prepared, the rest waits for you to raise limits or budget, or to set Proceed"
@@ -137,8 +142,9 @@ fn unstamped(workload: &Workload, sale: &Sale) -> Option<Waiting> {
 }
 
 /// Everything Ready: when it was; otherwise from what is on its way and what has yet to be called.
-fn predicted(scope: &Scope<'_>, sale: &Sale, draft: &Draft, times: Times, all_ready: bool) -> Timestamp {
-    let Scope { seen, packing, now, .. } = *scope;
+fn predicted(scope: &Scope<'_>, index: usize, draft: &Draft, times: Times, all_ready: bool) -> Timestamp {
+    let seen = scope.seen;
+    let now = seen.now;
     if let Some(ready) = draft.entered.ready.as_ref().filter(|_| draft.phase != Phase::Preparing) {
         return ready.0;
     }
@@ -150,16 +156,29 @@ fn predicted(scope: &Scope<'_>, sale: &Sale, draft: &Draft, times: Times, all_re
         let lead = times.ready_by.duration_since(times.starts_at);
         return times.starts_at.max(now) + SignedDuration::from_secs(lead.as_secs() * 100 / margin.max(1));
     }
-    let pools = seen.pools.iter().filter(|p| draft.pools.contains(&p.name));
-    let of_nodes = pools.filter_map(|pool| nodes_ready(seen, packing, pool, now)).max();
-    let of_pods = now + if scaled_by_hpa(seen, sale) { seen.settings.hpa_sync } else { SignedDuration::from_secs(1) };
+    let of_nodes = draft.pools.iter().filter_map(|pool| scope.nodes_ready.get(pool.as_str())).max().copied();
+    let of_pods = now + if scaled_by_hpa(seen, index) { seen.settings.hpa_sync } else { SignedDuration::from_secs(1) };
     of_nodes.map_or(of_pods, |t| t.max(of_pods))
 }
 
-fn nodes_ready(seen: &Snapshot, packing: &Packing, pool: &Pool, now: Timestamp) -> Option<Timestamp> {
-    let opened = packing.bins.iter().filter(|b| b.pool == pool.name && b.state == BinState::New && b.used).count();
+/// When the nodes of each pool that a packing opens or that are on their way are Ready.
+#[must_use]
+pub fn nodes_ready<'a>(seen: &Indexed<'a>, packing: &Packing) -> BTreeMap<&'a str, Timestamp> {
+    let mut opened: BTreeMap<&str, usize> = BTreeMap::new();
+    for bin in packing.bins.iter().filter(|b| b.state == BinState::New && b.used()) {
+        *opened.entry(&bin.pool).or_default() += 1;
+    }
+    let of = |(pool, have): (&'a Pool, &Have<'_>)| {
+        let opened = opened.get(pool.name.as_str()).copied().unwrap_or_default();
+        Some((pool.name.as_str(), pool_ready(seen, pool, have, opened)?))
+    };
+    seen.snapshot().pools.iter().zip(&seen.have).filter_map(of).collect()
+}
+
+fn pool_ready(seen: &Indexed<'_>, pool: &Pool, have: &Have<'_>, opened: usize) -> Option<Timestamp> {
+    let now = seen.now;
     let fresh = (opened > 0).then(|| now + lead::until_all(pool, count(opened), &seen.settings));
-    let launching = fleet::have(pool, seen, now).launching;
+    let launching = &have.launching;
     let together = lead::until_all(pool, count(launching.len()), &seen.settings);
     let soon = now + SignedDuration::from_secs(1);
     let overdue = |launched_at: Timestamp| now.duration_since(launched_at) > lead::of(pool).p95.get();
@@ -170,9 +189,21 @@ fn nodes_ready(seen: &Snapshot, packing: &Packing, pool: &Pool, now: Timestamp) 
     fresh.into_iter().chain(under_way).max()
 }
 
-fn cost(scope: &Scope<'_>, index: usize, sale: &Sale, times: Option<Times>) -> Cost {
-    let ours = scope.packing.bins.iter().filter(|b| b.used && b.owner.as_ref().is_some_and(|(_, owner)| *owner == index));
-    let hourly: Money = ours.map(|b| b.hourly).sum();
+/// Price per hour of the rented nodes that are at each sale's charge.
+#[must_use]
+pub fn hourly(packing: &Packing) -> BTreeMap<usize, Money> {
+    let mut charges: BTreeMap<usize, Money> = BTreeMap::new();
+    for bin in packing.bins.iter().filter(|b| b.used()) {
+        if let Some((_, sale)) = &bin.owner {
+            let charge = charges.entry(*sale).or_default();
+            *charge = *charge + bin.hourly;
+        }
+    }
+    charges
+}
+
+fn cost(scope: &Scope<'_>, sale: &Sale, times: Option<Times>) -> Cost {
+    let hourly = scope.hourly;
     let held = times.map_or(0, |t| t.ends_at.duration_since(t.starts_at).as_secs() + sale.spec.return_over.get().as_secs());
     /// An estimate has no more digits than money has.
     const CENT: i128 = 10_000;
@@ -202,7 +233,7 @@ fn next(plan: &SalePlan, draft: &Draft, sale: &Sale, now: Timestamp) -> Option<(
 /// Why the way back rests, if it does: nodes that hold pods of the sale are not Ready, or nobody knows. Their pods may still serve, and a scale-down
 /// would take them first.
 #[must_use]
-pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
+pub fn frozen(seen: &Indexed<'_>, index: usize, draft: &Draft) -> Option<Waiting> {
     if draft.phase != Phase::Returning {
         return None;
     }
@@ -215,7 +246,7 @@ pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
     }
     let holds = |node: &str| {
         let there = |p: &crate::snapshot::Pod| !p.terminating && p.node.as_deref() == Some(node);
-        sale.workload_ids().any(|id| seen.workload(&id).is_some_and(|w| w.pods.iter().any(there)))
+        seen.workloads_of(index).any(|w| w.pods.iter().any(there))
     };
     let lost = seen.known_nodes().find(|n| !n.ready && draft.pools.contains(&n.pool) && holds(&n.name))?;
     frozen(format!("node {} of pool {} is not Ready: floors rest until it is, or until its pods are gone", lost.name, lost.pool))
@@ -223,10 +254,10 @@ pub fn frozen(seen: &Snapshot, sale: &Sale, draft: &Draft) -> Option<Waiting> {
 
 /// Whether nothing of the sale is left: no claim, and no node that only it would hold.
 #[must_use]
-pub fn all_back(sale: &Sale, seen: &Snapshot, pools: &[crate::plan::PoolPlan], draft: &Draft) -> bool {
-    let free = |id: &WorkloadId| {
-        let placement = seen.workload(id).and_then(|w| w.placement.as_ref());
-        placement.is_none_or(|p| !p.spec.claims.is_empty() && p.spec.claims.iter().all(|c| c.uid != sale.uid))
+pub fn all_back(index: usize, seen: &Indexed<'_>, pools: &[crate::plan::PoolPlan], draft: &Draft) -> bool {
+    let sale = &seen.sales[index];
+    let free = |w: &Workload| {
+        w.placement.as_ref().is_none_or(|p| !p.spec.claims.is_empty() && p.spec.claims.iter().all(|c| c.uid != sale.uid))
     };
     let clean = |p: &crate::plan::PoolPlan| {
         p.surplus.is_empty() && p.draining == 0 && p.never_joined.is_empty() && (!p.released || p.launching == 0)
@@ -234,13 +265,13 @@ pub fn all_back(sale: &Sale, seen: &Snapshot, pools: &[crate::plan::PoolPlan], d
     let known = |p: &&crate::plan::PoolPlan| seen.pool(&p.name).is_none_or(|p| p.instances.is_some());
     seen.nodes.is_some()
         && pools.iter().filter(|p| draft.pools.contains(&p.name)).all(|p| known(&p))
-        && sale.workload_ids().all(|id| free(&id))
+        && seen.workloads_of(index).all(free)
         && pools.iter().filter(|p| draft.pools.contains(&p.name)).all(clean)
 }
 
 /// Sales by opening, those without an instant last: the order in which they are started.
 #[must_use]
-pub fn in_order(seen: &Snapshot, drafts: &[Draft]) -> Vec<usize> {
+pub fn in_order(seen: &Indexed<'_>, drafts: &[Draft]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..drafts.len()).collect();
     let key = |i: &usize| -> (bool, Option<Timestamp>, SaleId) {
         (drafts[*i].times.is_none(), drafts[*i].times.map(|t| t.opens_at), seen.sales[*i].id.clone())

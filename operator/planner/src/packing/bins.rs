@@ -1,15 +1,18 @@
 //! Nodes as bins: those that exist, those on their way, and new ones.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
-use jiff::Timestamp;
 use onsale_api::{Money, pool::InstanceType};
 
 use super::{Keep, NO_SALE, Work};
 use crate::{
-    fleet,
+    fleet::Have,
+    index::Indexed,
     resources::{DEFAULT_PODS, Resources},
-    snapshot::{Node, Pool, Snapshot},
+    snapshot::{Node, Pool},
 };
 
 /// How real a bin is. The order is the order of use.
@@ -50,30 +53,49 @@ pub struct Bin {
     pub hourly: Money,
     /// Namespace and sale that the node is charged to: the first that uses it.
     pub owner: Option<(String, usize)>,
-    /// It is planned to hold something, headroom included.
-    pub used: bool,
+    /// How many replicas it is planned to hold, those of the headroom included.
+    pub takes: i32,
 }
 
 impl Bin {
-    /// Puts one replica in.
-    pub fn put(&mut self, work: &Work) {
-        *self.replicas.entry(work.index).or_default() += 1;
-        self.reserve(work);
+    /// It is planned to hold something.
+    #[must_use]
+    pub const fn used(&self) -> bool {
+        self.takes > 0
     }
 
-    /// Keeps room for one replica.
-    pub fn reserve(&mut self, work: &Work) {
+    /// It counts against limits and budgets: a new node that nothing is planned on any more does not.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.instance_type.is_some() && (self.state != BinState::New || self.used())
+    }
+
+    /// Takes the room of one replica, at the charge of the first sale that uses the node.
+    fn take(&mut self, work: &Work) {
         self.free.add(&work.requests, -1);
-        self.serve(work);
+        self.serve(work, true);
     }
 
-    /// Is used, at the charge of the first sale that uses it and may: pods that only happen to run there charge nobody.
-    fn serve(&mut self, work: &Work) {
-        self.used = true;
-        if work.sale != NO_SALE && work.distances.iter().any(|d| d.pool == self.pool) {
+    /// Is used, and charged where the workload may be here at all: pods that only happen to run there charge nobody.
+    fn serve(&mut self, work: &Work, charged: bool) {
+        self.takes += 1;
+        if charged && work.sale != NO_SALE {
             self.owner.get_or_insert_with(|| (work.id.namespace.clone(), work.sale));
         }
     }
+}
+
+/// Room that was taken for one replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// The bin.
+    pub bin: usize,
+    /// The workload.
+    pub work: usize,
+    /// A replica, and not only headroom.
+    pub replica: bool,
+    /// It was the first in the bin.
+    pub first: bool,
 }
 
 /// All bins, in the order in which they are filled.
@@ -82,27 +104,34 @@ pub struct Bins {
     /// All bins; indices stay valid.
     pub all: Vec<Bin>,
     by_pool: BTreeMap<String, Vec<usize>>,
-    nowhere: BTreeMap<usize, i32>,
+    /// Replicas by workload and pool; under the empty name those that run on nodes of no pool.
+    held: BTreeMap<usize, BTreeMap<String, i32>>,
 }
 
 impl Bins {
     /// The bins of a snapshot, with the pods in them that stay.
     #[must_use]
-    pub fn of(seen: &Snapshot, works: &[Work], keep: Keep, now: Timestamp) -> Self {
+    pub fn of(seen: &Indexed<'_>, works: &[Work], keep: Keep) -> Self {
         let mut bins = Self::default();
-        let mut found: Vec<Bin> = seen.pools.iter().flat_map(|pool| of_pool(pool, seen, now)).collect();
-        if keep == Keep::Existing {
-            // What is fullest is kept: coming home then moves the fewest pods.
-            let pods = |bin: &Bin| seen.workloads.iter().flat_map(|w| &w.pods).filter(|p| p.node.as_deref() == Some(&bin.node)).count();
-            found.sort_by_cached_key(|bin| (bin.state, std::cmp::Reverse(pods(bin)), bin.node.clone()));
-        } else {
-            found.sort_by_key(|bin| bin.state);
+        let mut found: Vec<Bin> = seen.pools.iter().zip(&seen.have).flat_map(|(pool, have)| of_pool(pool, have, seen)).collect();
+        match keep {
+            Keep::Bound => found.sort_by_key(|bin| bin.state),
+            Keep::Existing => {
+                // What is fullest is kept: coming home then moves the fewest pods.
+                let mut pods: HashMap<&str, usize> = HashMap::new();
+                let bound = seen.workloads.iter().flat_map(|w| &w.pods).filter_map(|p| p.node.as_deref());
+                bound.for_each(|node| *pods.entry(node).or_default() += 1);
+                let pods = |bin: &Bin| pods.get(bin.node.as_str()).copied().unwrap_or_default();
+                found.sort_by_cached_key(|bin| (bin.state, Reverse(pods(bin)), bin.node.clone()));
+            }
+            Keep::Home => found.retain(|bin| bin.instance_type.is_none()),
         }
         for bin in found {
             bins.add(bin);
         }
+        let by_node: HashMap<String, usize> = bins.all.iter().enumerate().map(|(i, bin)| (bin.node.clone(), i)).collect();
         for work in works {
-            bins.settle(seen, work, keep);
+            bins.settle(seen, &by_node, work, keep);
         }
         bins
     }
@@ -114,44 +143,68 @@ impl Bins {
         self.all.len() - 1
     }
 
+    /// Indices of the bins of a pool, in the order in which they are filled.
+    #[must_use]
+    pub fn in_pool(&self, pool: &str) -> &[usize] {
+        self.by_pool.get(pool).map_or(&[], Vec::as_slice)
+    }
+
     /// Bins of a pool.
     pub fn of_pool(&self, pool: &str) -> impl Iterator<Item = &Bin> {
-        self.by_pool.get(pool).into_iter().flatten().map(|i| &self.all[*i])
+        self.in_pool(pool).iter().map(|i| &self.all[*i])
     }
 
-    /// The first bin of the pool with room for one more replica.
+    /// The first bin of the pool, from the `from`-th on, with room for one more replica: its place in the pool's order.
     #[must_use]
-    pub fn with_room(&self, pool: &str, work: &Work, keep: Keep) -> Option<usize> {
-        let usable = |i: &usize| work.may_use(self.all[*i].state, keep) && self.all[*i].free.count_of(&work.requests) > 0;
-        self.by_pool.get(pool)?.iter().copied().find(usable)
+    pub fn with_room(&self, pool: &str, from: usize, work: &Work, keep: Keep) -> Option<usize> {
+        let usable = |i: &usize| work.may_use(self.all[*i].state, keep) && self.all[*i].free.holds(&work.requests);
+        self.in_pool(pool).iter().skip(from).position(usable).map(|n| from + n)
     }
 
-    /// Replicas of a workload that run and stay, by pool; under the empty name those on nodes of no pool.
+    /// Replicas of a workload that have a place, by pool; under the empty name those that run on nodes of no pool.
     #[must_use]
-    pub fn running(&self, work: usize) -> BTreeMap<String, i32> {
-        let mut counts = BTreeMap::new();
-        for bin in &self.all {
-            if let Some(n) = bin.running.get(&work).filter(|n| **n > 0) {
-                *counts.entry(bin.pool.clone()).or_default() += n;
-            }
+    pub fn held(&self, work: usize) -> BTreeMap<String, i32> {
+        self.held.get(&work).cloned().unwrap_or_default()
+    }
+
+    /// Plans one replica in a bin, or only keeps its room.
+    pub fn take(&mut self, bin: usize, work: &Work, replica: bool) -> Taken {
+        let taken = Taken { bin, work: work.index, replica, first: !self.all[bin].used() };
+        let bin = &mut self.all[bin];
+        bin.take(work);
+        if replica {
+            *bin.replicas.entry(work.index).or_default() += 1;
+            *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
         }
-        if let Some(n) = self.nowhere.get(&work) {
-            counts.insert(String::new(), *n);
+        taken
+    }
+
+    /// Undoes [`Bins::take`].
+    pub fn give_back(&mut self, taken: Taken, requests: &Resources) {
+        let bin = &mut self.all[taken.bin];
+        bin.free.add(requests, 1);
+        bin.takes -= 1;
+        if !bin.used() {
+            bin.owner = None;
         }
-        counts
+        if taken.replica {
+            bin.replicas.entry(taken.work).and_modify(|n| *n -= 1);
+            let held = self.held.get_mut(&taken.work).and_then(|pools| pools.get_mut(&bin.pool));
+            held.into_iter().for_each(|n| *n -= 1);
+        }
     }
 
     /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.
-    fn settle(&mut self, seen: &Snapshot, work: &Work, keep: Keep) {
+    fn settle(&mut self, seen: &Indexed<'_>, by_node: &HashMap<String, usize>, work: &Work, keep: Keep) {
         for pod in &seen.workloads[work.index].pods {
             let Some(node) = &pod.node else { continue };
-            let Some(bin) = self.all.iter_mut().find(|b| b.node == *node) else {
+            let Some(bin) = by_node.get(node).map(|i| &mut self.all[*i]) else {
                 if keep == Keep::Bound && !pod.terminating {
-                    *self.nowhere.entry(work.index).or_default() += 1;
+                    *self.held.entry(work.index).or_default().entry(String::new()).or_default() += 1;
                 }
                 continue;
             };
-            if keep == Keep::Existing && bin.instance_type.is_some() {
+            if keep != Keep::Bound && bin.instance_type.is_some() {
                 continue;
             }
             if !pod.terminating || !work.leaves_soon {
@@ -160,14 +213,14 @@ impl Bins {
             if !pod.terminating {
                 *bin.replicas.entry(work.index).or_default() += 1;
                 *bin.running.entry(work.index).or_default() += 1;
-                bin.serve(work);
+                bin.serve(work, work.distances.iter().any(|d| d.pool == bin.pool));
+                *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
             }
         }
     }
 }
 
-fn of_pool(pool: &Pool, seen: &Snapshot, now: Timestamp) -> Vec<Bin> {
-    let have = fleet::have(pool, seen, now);
+fn of_pool(pool: &Pool, have: &Have<'_>, seen: &Indexed<'_>) -> Vec<Bin> {
     let type_of = |node: &Node| {
         let id = node.instance.as_deref()?;
         pool.instances.iter().flatten().find(|i| i.id == id).map(|i| i.instance_type.clone())
@@ -182,7 +235,7 @@ fn of_pool(pool: &Pool, seen: &Snapshot, now: Timestamp) -> Vec<Bin> {
     // Lost nodes hold what runs there and offer nothing: those that still serve keep counting.
     bins.extend(have.lost.iter().map(|n| Bin { room: Resources::default(), free: Resources::default(), ..real(n, BinState::Ready) }));
     for instance in &have.launching {
-        let node = seen.known_nodes().find(|n| n.instance.as_deref() == Some(&instance.id));
+        let node = seen.node_of(&instance.id);
         let name = node.map_or_else(|| format!("launching-{}", instance.id), |n| n.name.clone());
         let room = joining(shape(pool, &instance.instance_type, seen), node);
         let bin = empty(pool, name, Some(instance.instance_type.clone()), room);
@@ -210,7 +263,7 @@ fn empty(pool: &Pool, node: String, instance_type: Option<String>, room: Resourc
         running: BTreeMap::new(),
         hourly,
         owner: None,
-        used: false,
+        takes: 0,
     }
 }
 
@@ -224,7 +277,7 @@ fn joining(mut room: Resources, node: Option<&Node>) -> Resources {
 
 /// A bin for a node that is to be launched.
 #[must_use]
-pub fn new_bin(pool: &Pool, instance_type: &InstanceType, seen: &Snapshot, n: usize) -> Bin {
+pub fn new_bin(pool: &Pool, instance_type: &InstanceType, seen: &Indexed<'_>, n: usize) -> Bin {
     let room = shape(pool, &instance_type.name, seen);
     empty(pool, format!("new-{}-{}-{n}", pool.name, instance_type.name), Some(instance_type.name.clone()), room)
 }
@@ -244,22 +297,13 @@ fn room_of(node: &Node) -> Resources {
 /// What a node of the type that has not joined yet will offer: its allocatable less the most that other pods (DaemonSets first of all) take on
 /// nodes of rented pools that have joined.
 #[must_use]
-pub fn shape(pool: &Pool, instance_type: &str, seen: &Snapshot) -> Resources {
+pub fn shape(pool: &Pool, instance_type: &str, seen: &Indexed<'_>) -> Resources {
     let Some(declared) = declared(pool, instance_type) else { return Resources::default() };
     let mut room = Resources::of(&declared.allocatable);
     if room.pods == 0 {
         room.pods = DEFAULT_PODS;
     }
-    room.add(&overhead(seen), -1);
+    room.add(&seen.overhead, -1);
     room
 }
 
-fn overhead(seen: &Snapshot) -> Resources {
-    let others = || seen.known_nodes().filter(|n| n.instance.is_some() && n.ready).map(|n| &n.others);
-    Resources {
-        cpu: others().map(|o| o.cpu).max().unwrap_or_default(),
-        memory: others().map(|o| o.memory).max().unwrap_or_default(),
-        pods: others().map(|o| o.pods).max().unwrap_or_default(),
-        extended: BTreeMap::new(),
-    }
-}

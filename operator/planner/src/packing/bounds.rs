@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use onsale_api::{Money, Reason, names, onsale::OnShortfall, pool::InstanceType};
 
 use super::{
@@ -10,16 +9,15 @@ use super::{
     bins::{Bin, Bins, new_bin, shape},
     budget,
 };
-use crate::{
-    fleet,
-    plan::Waiting,
-    snapshot::{Pool, Snapshot},
-};
+use crate::{index::Indexed, plan::Waiting, snapshot::Pool};
+
+/// Replicas of a workload by zone.
+pub(super) type Zones<'a> = BTreeMap<&'a str, i32>;
 
 /// The rules, over one snapshot.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds<'a> {
-    pub seen: &'a Snapshot,
-    pub now: Timestamp,
+    pub seen: &'a Indexed<'a>,
     /// Pools that were short may try again once their pause is over.
     pub retry: bool,
 }
@@ -28,25 +26,16 @@ fn no<T>(reason: Reason, message: String) -> Result<T, Waiting> {
     Err(Waiting { reason, message, until: None })
 }
 
-impl Bounds<'_> {
-    /// Whether one more replica may be in the pool at all.
-    pub fn may_hold(&self, work: &Work, pool: &str, counts: &BTreeMap<String, i32>) -> Result<(), Waiting> {
+impl<'a> Bounds<'a> {
+    /// Whether replicas that do not run yet may be in the pool at all.
+    pub fn may_be_in(&self, work: &Work, pool: &str) -> Result<(), Waiting> {
         let Some(pool) = self.seen.pool(pool) else { return no(Reason::NoPool, format!("pool {pool} does not exist")) };
-        let count = counts.get(&pool.name).copied().unwrap_or_default();
         if work.stuck.contains(&pool.name) {
             return no(
                 Reason::Unschedulable,
                 format!("pods of {} stay unbound in pool {} although it should have room", work.id.name, pool.name),
             );
         }
-        if work.max_per_pool.is_some_and(|most| count >= most) {
-            return no(Reason::ShareReached, format!("maxSharePerPool of {} is reached in pool {}", work.id.name, pool.name));
-        }
-        self.own_constraints(work, pool, counts)
-    }
-
-    /// The pods' own node labels and hard spread over zones.
-    fn own_constraints(&self, work: &Work, pool: &Pool, counts: &BTreeMap<String, i32>) -> Result<(), Waiting> {
         let met = |labels: &BTreeMap<String, String>| work.node_terms.iter().any(|term| term.iter().all(|r| r.holds(labels)));
         if !work.node_terms.is_empty() && !self.labels(pool).iter().any(met) {
             return no(
@@ -54,13 +43,17 @@ impl Bounds<'_> {
                 format!("nodes of pool {} do not carry the labels that pods of {} require", pool.name, work.id.name),
             );
         }
-        let Some(skew) = work.zone_skew else { return Ok(()) };
-        let mut zones: BTreeMap<&str, i32> = BTreeMap::new();
-        for candidate in work.distances.iter().filter_map(|d| self.seen.pool(&d.pool)) {
-            *zones.entry(&candidate.spec.zone).or_default() += counts.get(&candidate.name).copied().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Whether the pool, which holds `count` of its replicas, may hold one more: `maxSharePerPool`, and the pods' own hard spread over zones.
+    pub fn may_hold_more(&self, work: &Work, pool: &str, count: i32, zones: Option<&(i32, Zones<'_>)>) -> Result<(), Waiting> {
+        if work.max_per_pool.is_some_and(|most| count >= most) {
+            return no(Reason::ShareReached, format!("maxSharePerPool of {} is reached in pool {pool}", work.id.name));
         }
+        let (Some((skew, zones)), Some(pool)) = (zones, self.seen.pool(pool)) else { return Ok(()) };
         let here = zones.get(pool.spec.zone.as_str()).copied().unwrap_or_default();
-        if here + 1 - zones.values().min().copied().unwrap_or_default() > skew {
+        if here + 1 - zones.values().min().copied().unwrap_or_default() > *skew {
             let message = format!(
                 "pods of {} may not be more uneven over zones than {skew}: zone {} has to wait for the others",
                 work.id.name, pool.spec.zone
@@ -68,6 +61,17 @@ impl Bounds<'_> {
             return no(Reason::OwnConstraints, message);
         }
         Ok(())
+    }
+
+    /// Counts by pool as counts by zone.
+    pub fn by_zone<'p>(&self, pools: impl Iterator<Item = (&'p str, i32)>) -> Zones<'a> {
+        let mut zones = Zones::new();
+        for (pool, count) in pools {
+            if let Some(pool) = self.seen.pool(pool) {
+                *zones.entry(pool.spec.zone.as_str()).or_default() += count;
+            }
+        }
+        zones
     }
 
     /// Labels of the pool's nodes: of those that exist, or of what is to be launched.
@@ -129,8 +133,8 @@ impl Bounds<'_> {
 
     /// While the cloud does not say what a pool has, its nodes may be there already: opening others would pay twice.
     fn all_known(&self, work: &Work) -> Result<(), Waiting> {
-        let unknown = |pool: &&Pool| pool.instances.is_none() && work.distances.iter().any(|d| d.pool == pool.name);
-        match self.seen.pools.iter().find(unknown) {
+        let unknown = |pool: &&Pool| work.distances.iter().any(|d| d.pool == pool.name);
+        match self.seen.unknown.iter().map(|i| &self.seen.pools[*i]).find(unknown) {
             Some(pool) => no(
                 Reason::Unknown,
                 format!("the cloud does not say which instances pool {} has: nothing is launched until it does", pool.name),
@@ -143,10 +147,10 @@ impl Bounds<'_> {
         if pool.deleting {
             return no(Reason::LimitReached, format!("pool {} is being deleted", pool.name));
         }
-        let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.instance_type.is_some()).collect();
+        let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.counts()).collect();
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
         // What is given up makes room once it goes, and not before: the cloud may keep it.
-        let given_up = fleet::have(pool, self.seen, self.now).never_joined.len();
+        let given_up = self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len());
         if rented.len() + given_up >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
@@ -167,12 +171,12 @@ impl Bounds<'_> {
         // What is rented already and used by nobody yet may be used by this sale before the packing ends.
         let reach = |b: &&Bin| work.distances.iter().any(|d| d.pool == b.pool);
         let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reach(b), |(_, sale)| *sale == work.sale);
-        let ours = || bins.all.iter().filter(|b| b.instance_type.is_some()).filter(charged);
+        let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged);
         if budget.max_nodes.is_some_and(|most| ours().count() >= usize::try_from(most).unwrap_or_default()) {
             return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
         }
-        let spent: Money = ours().map(|b| b.hourly).sum();
-        if budget.max_hourly_cost.is_some_and(|most| spent + hourly > most) {
+        let spent = || ours().map(|b| b.hourly).sum::<Money>();
+        if budget.max_hourly_cost.is_some_and(|most| spent() + hourly > most) {
             return no(Reason::BudgetReached, "budget.maxHourlyCost of the sale is reached: raise it or lower peakReplicas".to_owned());
         }
         Ok(())
@@ -183,7 +187,7 @@ impl Bounds<'_> {
     fn can_be_had(&self, work: &Work, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
         let short = pool.status.shortfalls.iter().find(|s| s.instance_type == instance_type.name || s.instance_type == "*");
         match short {
-            Some(short) if !self.retry || self.holds(work) || self.now < short.retry_at.0 => Err(Waiting {
+            Some(short) if !self.retry || self.holds(work) || self.seen.now < short.retry_at.0 => Err(Waiting {
                 reason: short.reason,
                 message: format!("pool {}: {}", pool.name, short.message),
                 until: Some(short.retry_at.0),

@@ -1,6 +1,7 @@
 //! Which replica goes where, and which nodes that takes.
 //!
-//! - this file: the pass over workloads and ranks; [`bins`]: nodes as bins, existing and new; [`bounds`]: what forbids a new node
+//! - this file: the wish and the outcome; [`packer`]: the pass over workloads and ranks; [`bins`]: nodes as bins, existing and new; [`bounds`]: what forbids a
+//!   new node; [`rooms`]: what is left, by pool
 //!
 //! A heuristic: workloads by how much latency one of their replicas loses per unit of room when it moves from its nearest to its farthest pool, then rank by
 //! rank, pools of a rank evenly, first fit within a pool. It is exact for equal pods and leaves no replica that a single move would bring nearer; for mixed
@@ -8,19 +9,22 @@
 
 pub mod bins;
 pub mod bounds;
+pub mod packer;
+pub mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use onsale_api::{Reason, onsale::Budget, placement::Distance};
+use onsale_api::{onsale::Budget, placement::Distance};
 
 use crate::{
+    index::Indexed,
     plan::Waiting,
     resources::Resources,
     snapshot::{Requirement, Snapshot, WorkloadId},
 };
-pub use bins::{Bin, BinState, Bins};
-use bounds::Bounds;
+pub use bins::{Bin, BinState, Bins, Taken};
+pub use packer::Packer;
+pub use rooms::Rooms;
 
 /// Stands for the sale of a workload that no active sale names: nobody is charged.
 pub const NO_SALE: usize = usize::MAX;
@@ -74,6 +78,8 @@ pub enum Keep {
     Bound,
     /// Pods on rented nodes may go anywhere: what would be needed if everything came home.
     Existing,
+    /// There are no rented nodes: what is there while no sale is on.
+    Home,
 }
 
 /// The outcome.
@@ -114,109 +120,19 @@ impl Packed {
     }
 }
 
-/// Packs `works`. `budgets` are those of [`Snapshot::sales`]; `retry` lets pools that were short try again once their pause is over.
+/// Packs `works`. Pools that were short try again, once their pause is over, only where not everything finds a place without them.
 #[must_use]
-pub fn pack(seen: &Snapshot, works: &[Work], keep: Keep, now: Timestamp) -> Packing {
-    let first = attempt(seen, works, keep, now, false);
-    let short = first.works.values().any(|w| w.unplaced > 0) && seen.pools.iter().any(|p| !p.status.shortfalls.is_empty());
-    if short { attempt(seen, works, keep, now, true) } else { first }
+pub fn pack<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep) -> (Packer<'a>, Packing) {
+    let first = attempt(seen, works, keep, false);
+    let short = first.1.works.values().any(|w| w.unplaced > 0) && seen.pools.iter().any(|p| !p.status.shortfalls.is_empty());
+    if short { attempt(seen, works, keep, true) } else { first }
 }
 
-fn attempt(seen: &Snapshot, works: &[Work], keep: Keep, now: Timestamp, retry: bool) -> Packing {
-    let mut pass = Pass { keep, bins: Bins::of(seen, works, keep, now), bounds: Bounds { seen, now, retry }, works: BTreeMap::new() };
-    let mut order: Vec<&Work> = works.iter().collect();
-    order.sort_by_key(|w| (std::cmp::Reverse(sensitivity(w)), w.id.clone()));
-    for work in &order {
-        let packed = pass.place_all(work);
-        pass.works.insert(work.index, packed);
-    }
-    for work in &order {
-        pass.reserve(work);
-    }
-    Packing { bins: pass.bins.all, works: pass.works }
-}
-
-/// Microseconds lost per unit of room when a replica moves from its nearest to its farthest pool.
-fn sensitivity(work: &Work) -> i64 {
-    let (near, far) = (work.distances.first(), work.distances.last());
-    let lost = far.map_or(0, |d| d.latency.micros()) - near.map_or(0, |d| d.latency.micros());
-    lost.saturating_mul(1_000) / work.requests.size().max(1)
-}
-
-struct Pass<'a> {
-    keep: Keep,
-    bins: Bins,
-    bounds: Bounds<'a>,
-    works: BTreeMap<usize, Packed>,
-}
-
-impl Pass<'_> {
-    fn place_all(&mut self, work: &Work) -> Packed {
-        let mut packed = Packed { by_pool: self.bins.running(work.index), ..Packed::default() };
-        let running: i32 = packed.by_pool.values().sum();
-        let mut missing = (work.target - running).max(0);
-        let mut blocked = BTreeMap::new();
-        while missing > 0 {
-            let Some(bin) = self.next_place(work, &packed.by_pool, missing, &mut blocked) else { break };
-            let bin = &mut self.bins.all[bin];
-            bin.put(work);
-            *packed.by_pool.entry(bin.pool.clone()).or_default() += 1;
-            *packed.fresh.entry(bin.pool.clone()).or_default() += 1;
-            if bin.state == BinState::Ready {
-                *packed.fresh_on_ready.entry(bin.pool.clone()).or_default() += 1;
-            }
-            missing -= 1;
-        }
-        packed.unplaced = missing;
-        if missing > 0 {
-            packed.waiting_for = blocked.into_iter().map(|((reason, _), w)| Waiting { reason, ..w }).collect();
-        }
-        packed
-    }
-
-    /// Plans the headroom as if it were replicas, without counting it as such; what finds no room is no shortfall.
-    fn reserve(&mut self, work: &Work) {
-        let mut counts = self.works.get(&work.index).map(|p| p.by_pool.clone()).unwrap_or_default();
-        for left in (1..=work.reserve).rev() {
-            let Some(bin) = self.next_place(work, &counts, left, &mut BTreeMap::new()) else { return };
-            let bin = &mut self.bins.all[bin];
-            bin.reserve(work);
-            *counts.entry(bin.pool.clone()).or_default() += 1;
-        }
-    }
-
-    /// The bin for one more replica: nearest rank first, within the rank the pool that holds fewest.
-    fn next_place(
-        &mut self,
-        work: &Work,
-        counts: &BTreeMap<String, i32>,
-        missing: i32,
-        blocked: &mut BTreeMap<(Reason, String), Waiting>,
-    ) -> Option<usize> {
-        let mut candidates: Vec<&Distance> = work.distances.iter().filter(|d| d.rank >= work.closed).collect();
-        candidates.sort_by_key(|d| (d.rank, counts.get(&d.pool).copied().unwrap_or_default()));
-        let peers = |rank| i32::try_from(candidates.iter().filter(|d| d.rank == rank).count()).unwrap_or(1).max(1);
-        for distance in &candidates {
-            let share = (missing + peers(distance.rank) - 1) / peers(distance.rank);
-            match self.place_in(work, &distance.pool, counts, share) {
-                Ok(bin) => return Some(bin),
-                Err(waiting) => {
-                    blocked.insert((waiting.reason, distance.pool.clone()), waiting);
-                }
-            }
-        }
-        None
-    }
-
-    /// A bin of the pool with room for one replica, opened if need be, or why there is none.
-    fn place_in(&mut self, work: &Work, pool: &str, counts: &BTreeMap<String, i32>, share: i32) -> Result<usize, Waiting> {
-        self.bounds.may_hold(work, pool, counts)?;
-        if let Some(bin) = self.bins.with_room(pool, work, self.keep) {
-            return Ok(bin);
-        }
-        let bin = self.bounds.new_node(work, pool, &self.bins, share)?;
-        Ok(self.bins.add(bin))
-    }
+fn attempt<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep, retry: bool) -> (Packer<'a>, Packing) {
+    let mut packer = Packer::new(seen, works, keep, retry);
+    let works = packer.place(works);
+    let packing = Packing { bins: packer.bins.all.clone(), works };
+    (packer, packing)
 }
 
 /// What the sale may spend, or nothing said.

@@ -52,7 +52,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
 
 impl Scene {
     fn pack(&self) -> Packing {
-        pack(&self.seen, &self.works, Keep::Bound, at(NOW))
+        pack(&Indexed::new(&self.seen, at(NOW)), &self.works, Keep::Bound).1
     }
     fn spread(&self, index: usize) -> String {
         self.pack().works[&index].by_pool.iter().map(|(p, n)| format!("{p}={n}")).collect::<Vec<_>>().join(" ")

@@ -8,58 +8,53 @@ use onsale_api::{Phase, onsale::Mode};
 use super::{Forecast, Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
     demand::{self, Demand},
-    fleet, floors, lead,
+    floors,
+    forecast::{self, Expected, Outlook},
+    index::Indexed,
+    lead,
     lifecycle::{self, Draft},
-    packing::{Bin, Keep, Packing, Work, pack},
+    packing::{Bin, Keep, Packer, Packing, Rooms, Work, pack},
     pools, sales,
-    snapshot::Snapshot,
+    snapshot::{Pool, Snapshot},
 };
 
-/// What a sale that has not started would need: the nodes by pool, and its own plan.
-struct Expected {
-    packing: Packing,
-    workloads: Vec<WorkloadPlan>,
-}
-
-pub(super) fn plan(seen: &Snapshot, now: Timestamp) -> Plan {
-    let mut drafts: Vec<Draft> = seen.sales.iter().map(|sale| lifecycle::draft(seen, sale, now)).collect();
-    let mut forecasts = BTreeMap::new();
-    for index in sales::in_order(seen, &drafts) {
-        postpone(seen, &mut drafts, index, now);
-        let forecast = if drafts[index].waits() { start(seen, &mut drafts, index, now) } else { None };
-        forecasts.extend(forecast.map(|forecast| (index, forecast)));
+pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
+    let seen = Indexed::new(snapshot, now);
+    let mut drafts: Vec<Draft> = seen.sales.iter().map(|sale| lifecycle::draft(snapshot, sale, now)).collect();
+    (0..drafts.len()).for_each(|index| postpone(&seen, &mut drafts, index));
+    let (mut demands, packer, mut packing) = active(&seen, &drafts);
+    let mut outlook = forecast::outlook(&seen, &drafts, packer, &Rooms::of(&seen, &packing));
+    if start(&seen, &mut drafts, &mut outlook) {
+        (demands, _, packing) = active(&seen, &drafts);
     }
-    let frozen: BTreeSet<usize> = (0..drafts.len()).filter(|i| sales::frozen(seen, &seen.sales[*i], &drafts[*i]).is_some()).collect();
-    let scope = demand::Scope { seen, drafts: &drafts, candidate: None, frozen: &frozen, now };
-    let demands: Vec<Demand> = seen.workloads.iter().map(|w| demand::demand(&scope, w)).collect();
-    let packing = pack(seen, &works(seen, &demands, now), Keep::Bound, now);
-    let workloads: Vec<WorkloadPlan> = (0..demands.len()).map(|i| floors::plan(seen, i, &demands[i], &packing, now)).collect();
-    let pools = pool_plans(seen, &drafts, &demands, &packing, &workloads, &forecasts, now);
-    let sales = sale_plans(seen, &mut drafts, &packing, &workloads, &pools, &forecasts, now);
-    let next_change = next_change(seen, &drafts, &demands, &sales, &workloads, now);
-    let forecasts = forecasts.into_iter().map(|(index, expected)| forecast(seen, index, expected)).collect();
+    let rooms = Rooms::of(&seen, &packing);
+    let case = |index| floors::Case { seen: &seen, index, demand: &demands[index], packed: packing.works.get(&index), rooms: &rooms };
+    let workloads: Vec<WorkloadPlan> = (0..demands.len()).map(|index| floors::plan(&case(index))).collect();
+    let pools = pool_plans(&seen, &drafts, &demands, &packing, &workloads, &outlook);
+    let sales = sale_plans(&seen, &mut drafts, &packing, &workloads, &pools, &outlook);
+    let next_change = next_change(&seen, &drafts, &demands, &sales, &workloads);
+    let forecast = |(index, e): (usize, Expected)| Forecast { sale: seen.sales[index].id.clone(), workloads: e.workloads, nodes: e.nodes };
+    let forecasts = outlook.sales.into_iter().map(forecast).collect();
     Plan { sales, workloads, pools, forecasts, next_change }
 }
 
-fn forecast(seen: &Snapshot, index: usize, expected: Expected) -> Forecast {
-    let mut nodes: BTreeMap<String, BTreeMap<String, i32>> = BTreeMap::new();
-    let charged = |b: &&Bin| b.used && b.owner.as_ref().is_some_and(|(_, owner)| *owner == index);
-    for bin in expected.packing.bins.iter().filter(charged) {
-        if let Some(instance_type) = &bin.instance_type {
-            *nodes.entry(bin.pool.clone()).or_default().entry(instance_type.clone()).or_default() += 1;
-        }
-    }
-    Forecast { sale: seen.sales[index].id.clone(), workloads: expected.workloads, nodes }
+/// What active sales want, and where it finds a place.
+fn active<'a>(seen: &'a Indexed<'a>, drafts: &[Draft]) -> (Vec<Demand>, Packer<'a>, Packing) {
+    let frozen: BTreeSet<usize> = (0..drafts.len()).filter(|i| sales::frozen(seen, *i, &drafts[*i]).is_some()).collect();
+    let scope = demand::Scope { seen, drafts, active: true, also: &[], frozen: &frozen };
+    let demands: Vec<Demand> = (0..seen.workloads.len()).map(|i| demand::demand(&scope, i)).collect();
+    let (packer, packing) = pack(seen, &works(seen, &demands), Keep::Bound);
+    (demands, packer, packing)
 }
 
-fn works(seen: &Snapshot, demands: &[Demand], now: Timestamp) -> Vec<Work> {
-    demands.iter().enumerate().filter_map(|(i, d)| demand::work(seen, i, d, now)).collect()
+fn works(seen: &Indexed<'_>, demands: &[Demand]) -> Vec<Work> {
+    demands.iter().enumerate().filter_map(|(i, d)| demand::work(seen, i, d)).collect()
 }
 
 /// A sale whose opening was moved away while it prepared gives its nodes back when coming again is cheaper than keeping them: when more than twice its lead
 /// time would pass before it had to start again (nodes launched again are paid for about one lead time before they serve).
-fn postpone(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp) {
-    let (sale, draft) = (&seen.sales[index], &drafts[index]);
+fn postpone(seen: &Indexed<'_>, drafts: &mut [Draft], index: usize) {
+    let (sale, draft, now) = (&seen.sales[index], &drafts[index], seen.now);
     let moved = draft.times.zip(sale.status.opens_at.as_ref()).is_some_and(|(times, old)| times.opens_at > old.0);
     if draft.phase == Phase::Returning {
         drafts[index].postponed = !draft.off && draft.entered.live.is_none() && draft.times.is_some_and(|t| now < t.ends_at);
@@ -67,7 +62,7 @@ fn postpone(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp)
     if !moved || !matches!(drafts[index].phase, Phase::Preparing | Phase::Ready) {
         return;
     }
-    let lead = seen.pools.iter().filter(|p| drafts[index].pools.contains(&p.name)).map(|p| lead::until_all(p, 100, &seen.settings)).max();
+    let lead = drafts[index].pools.iter().filter_map(|name| seen.pool(name)).map(|p| lead::until_all(p, 100, &seen.settings)).max();
     let lead = lead.unwrap_or_default();
     if let Some(times) = drafts[index].times {
         drafts[index].times = Some(Times { starts_at: times.ready_by - lead, ..times });
@@ -78,87 +73,92 @@ fn postpone(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp)
     }
 }
 
-/// Computes when the sale has to start, and starts it when that is past. Its forecast counts it together with every sale that is active.
-fn start(seen: &Snapshot, drafts: &mut [Draft], index: usize, now: Timestamp) -> Option<Expected> {
-    let none = BTreeSet::new();
-    let scope = demand::Scope { seen, drafts, candidate: Some(index), frozen: &none, now };
-    let demands: Vec<Demand> = seen.workloads.iter().map(|w| demand::demand(&scope, w)).collect();
-    let packing = pack(seen, &works(seen, &demands, now), Keep::Bound, now);
-    let workloads = (0..demands.len()).map(|i| floors::plan(seen, i, &demands[i], &packing, now)).collect();
-    let sale = &seen.sales[index];
-    let lead = sales::lead_time(seen, &drafts[index], &packing, sales::scaled_by_hpa(seen, sale));
-    let times = drafts[index].times?;
-    let starts_at = onsale_api::time::whole_seconds(times.ready_by.checked_sub(lead).unwrap_or(times.ready_by));
-    drafts[index].times = Some(Times { starts_at, ..times });
-    if lifecycle::may_start(sale, &drafts[index]) && now >= starts_at {
-        let phase = if now >= times.opens_at { Phase::Live } else { Phase::Preparing };
-        drafts[index].enter(Phase::Preparing, now);
-        drafts[index].pools = lifecycle::pools_of(seen, sale, true);
-        if phase == Phase::Live {
-            drafts[index].enter(phase, now);
+/// Computes when each sale that waits has to start, and starts those whose time has come: they are no forecasts any more. Tells whether there were any.
+fn start(seen: &Indexed<'_>, drafts: &mut [Draft], outlook: &mut Outlook) -> bool {
+    let waiting = outlook.sales.len();
+    outlook.sales.retain(|index, expected| {
+        let (sale, draft) = (&seen.sales[*index], &mut drafts[*index]);
+        let Some(times) = draft.times else { return true };
+        let starts_at = onsale_api::time::whole_seconds(times.ready_by.checked_sub(expected.lead).unwrap_or(times.ready_by));
+        draft.times = Some(Times { starts_at, ..times });
+        let starts = lifecycle::may_start(sale, draft) && seen.now >= starts_at;
+        if starts {
+            draft.enter(Phase::Preparing, seen.now);
+            draft.pools = lifecycle::pools_of(seen, sale, true);
+            if seen.now >= times.opens_at {
+                draft.enter(Phase::Live, seen.now);
+            }
         }
-        return None;
-    }
-    Some(Expected { packing, workloads })
+        !starts
+    });
+    outlook.sales.len() < waiting
 }
 
 fn pool_plans(
-    seen: &Snapshot,
+    seen: &Indexed<'_>,
     drafts: &[Draft],
     demands: &[Demand],
     packing: &Packing,
     workloads: &[WorkloadPlan],
-    forecasts: &BTreeMap<usize, Expected>,
-    now: Timestamp,
+    outlook: &Outlook,
 ) -> Vec<PoolPlan> {
-    let of = |which: fn(Phase) -> bool| -> Vec<String> { drafts.iter().filter(|d| which(d.phase)).flat_map(|d| d.pools.clone()).collect() };
-    let mut scheduled = BTreeMap::new();
-    for forecast in forecasts.values() {
-        for pool in &seen.pools {
-            let bins = forecast.packing.bins.iter().filter(|b| b.pool == pool.name && b.used && b.instance_type.is_some()).count();
-            let most: &mut i32 = scheduled.entry(pool.name.clone()).or_default();
-            *most = (*most).max(i32::try_from(bins).unwrap_or(i32::MAX));
-        }
+    let of = |which: fn(Phase) -> bool| -> BTreeSet<&str> {
+        drafts.iter().filter(|d| which(d.phase)).flat_map(|d| d.pools.iter().map(String::as_str)).collect()
+    };
+    let (held, used) = (of(Phase::holds), of(Phase::is_active));
+    let needed = needed_at_home(seen, demands, &held);
+    let mut bins: BTreeMap<&str, Vec<&Bin>> = BTreeMap::new();
+    packing.bins.iter().for_each(|bin| bins.entry(&bin.pool).or_default().push(bin));
+    let scope = pools::Scope { seen, needed: &needed, workloads, held: &held, used: &used, scheduled: &outlook.nodes };
+    let of = |index: usize| pools::plan(&scope, index, bins.get(seen.pools[index].name.as_str()).map_or(&[], Vec::as_slice));
+    (0..seen.pools.len()).map(of).collect()
+}
+
+/// Instances that would be needed if everything on rented nodes came home; asked only where a pool might have some too many.
+fn needed_at_home(seen: &Indexed<'_>, demands: &[Demand], held: &BTreeSet<&str>) -> BTreeSet<String> {
+    let given_back = |pool: &Pool| !held.contains(pool.name.as_str()) && pool.instances.as_ref().is_some_and(|i| !i.is_empty());
+    if !seen.pools.iter().any(given_back) {
+        return BTreeSet::new();
     }
-    let mut at_home = works(seen, demands, now);
-    for work in &mut at_home {
+    let mut works = works(seen, demands);
+    for work in &mut works {
         (work.closed, work.reserve) = (0, if demands[work.index].holding { work.reserve } else { 0 });
         // Nothing is opened on the way back: what would need a new node stays where it is.
         work.opens = false;
     }
-    let home = pack(seen, &at_home, Keep::Existing, now);
-    let (held, used) = (of(Phase::holds), of(Phase::is_active));
-    let scope = pools::Scope { seen, packing, home: &home, workloads, held: &held, used: &used, scheduled: &scheduled, now };
-    seen.pools.iter().map(|pool| pools::plan(&scope, pool)).collect()
+    let home = pack(seen, &works, Keep::Existing).1;
+    home.bins.into_iter().filter(Bin::used).filter_map(|bin| bin.instance).collect()
 }
 
 fn sale_plans(
-    seen: &Snapshot,
+    seen: &Indexed<'_>,
     drafts: &mut [Draft],
     packing: &Packing,
     workloads: &[WorkloadPlan],
     pools: &[PoolPlan],
-    forecasts: &BTreeMap<usize, Expected>,
-    now: Timestamp,
+    outlook: &Outlook,
 ) -> Vec<SalePlan> {
+    let (hourly, nodes_ready) = (sales::hourly(packing), sales::nodes_ready(seen, packing));
     let mut plans = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.iter_mut().enumerate() {
-        let sale = &seen.sales[index];
-        let (packing, workloads) = forecasts.get(&index).map_or((packing, workloads), |f| (&f.packing, f.workloads.as_slice()));
-        let scope = sales::Scope { seen, packing, workloads, now };
+        let (ours, hourly) = match outlook.sales.get(&index) {
+            Some(expected) => (expected.workloads.iter().collect(), expected.hourly),
+            None => (seen.named(index).iter().flatten().map(|i| &workloads[*i]).collect(), hourly.get(&index).copied().unwrap_or_default()),
+        };
+        let scope = sales::Scope { seen, ours, hourly, nodes_ready: &nodes_ready };
         let mut plan = sales::plan(&scope, index, draft);
-        if promote(&plan, draft, sale, seen, pools, now) {
+        if promote(&plan, draft, index, seen, pools) {
             plan = sales::plan(&scope, index, draft);
         }
-        plan.frozen = sales::frozen(seen, sale, draft).or_else(|| demand_above_floor(seen, sale, draft, pools, now));
+        plan.frozen = sales::frozen(seen, index, draft).or_else(|| demand_above_floor(seen, index, draft, pools));
         plans.push(plan);
     }
     plans
 }
 
 /// Phase changes that depend on the world: Ready, no longer Ready, and back.
-fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, seen: &Snapshot, pools: &[PoolPlan], now: Timestamp) -> bool {
-    let before = draft.phase;
+fn promote(plan: &SalePlan, draft: &mut Draft, index: usize, seen: &Indexed<'_>, pools: &[PoolPlan]) -> bool {
+    let (before, now) = (draft.phase, seen.now);
     match draft.phase {
         Phase::Preparing if plan.all_ready => draft.enter(Phase::Ready, now),
         Phase::Live if plan.all_ready && draft.entered.ready.is_none() => {
@@ -170,7 +170,7 @@ fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, see
             draft.phase = Phase::Preparing;
             draft.entered.ready = None;
         }
-        Phase::Returning if sales::all_back(sale, seen, pools, draft) => match () {
+        Phase::Returning if sales::all_back(index, seen, pools, draft) => match () {
             () if draft.postponed || (!draft.off && draft.times.is_some_and(|t| now < t.opens_at)) => {
                 draft.phase = Phase::Scheduled;
                 draft.entered = onsale_api::onsale::Entered::default();
@@ -186,14 +186,8 @@ fn promote(plan: &SalePlan, draft: &mut Draft, sale: &crate::snapshot::Sale, see
 }
 
 /// The floors are down and an HPA still holds replicas on rented nodes: they stay until it lets go.
-fn demand_above_floor(
-    seen: &Snapshot,
-    sale: &crate::snapshot::Sale,
-    draft: &Draft,
-    pools: &[PoolPlan],
-    now: Timestamp,
-) -> Option<super::Waiting> {
-    if draft.phase != Phase::Returning || draft.tenths(sale, now) > 0 || !sales::scaled_by_hpa(seen, sale) {
+fn demand_above_floor(seen: &Indexed<'_>, index: usize, draft: &Draft, pools: &[PoolPlan]) -> Option<super::Waiting> {
+    if draft.phase != Phase::Returning || draft.tenths(&seen.sales[index], seen.now) > 0 || !sales::scaled_by_hpa(seen, index) {
         return None;
     }
     let kept = |p: &&PoolPlan| draft.pools.contains(&p.name) && p.released && p.ready > i32::try_from(p.surplus.len()).unwrap_or(i32::MAX);
@@ -206,13 +200,13 @@ fn demand_above_floor(
 
 /// The next instant at which this plan would be another one although nothing else happened.
 fn next_change(
-    seen: &Snapshot,
+    seen: &Indexed<'_>,
     drafts: &[Draft],
     demands: &[Demand],
     sales: &[SalePlan],
     workloads: &[WorkloadPlan],
-    now: Timestamp,
 ) -> Option<Timestamp> {
+    let now = seen.now;
     let mut instants: Vec<Timestamp> = Vec::new();
     for ((sale, draft), plan) in seen.sales.iter().zip(drafts).zip(sales) {
         let Some(times) = plan.times else { continue };
@@ -225,9 +219,9 @@ fn next_change(
             Phase::Completed | Phase::Missed | Phase::Cancelled | Phase::Invalid => {}
         }
     }
-    for pool in &seen.pools {
+    for (pool, have) in seen.pools.iter().zip(&seen.have) {
         let patience = lead::given_up_after(pool) + SignedDuration::from_millis(1);
-        for launched_at in fleet::have(pool, seen, now).launching.iter().map(|i| i.launched_at) {
+        for launched_at in have.launching.iter().map(|i| i.launched_at) {
             instants.extend([launched_at + patience, launched_at + lead::of(pool).p95.get() + SignedDuration::from_millis(1)]);
         }
         instants.extend(pool.status.shortfalls.iter().map(|s| s.retry_at.0));

@@ -1,0 +1,119 @@
+//! A snapshot with what is looked up by name at hand, made once a plan: a plan then costs what the fleet holds, and not its square.
+
+use std::{
+    collections::HashMap,
+    ops::Deref,
+};
+
+use jiff::Timestamp;
+use onsale_api::onsale::SaleWorkload;
+
+use crate::{
+    fleet::{self, Have},
+    resources::Resources,
+    snapshot::{Node, Pool, Snapshot, Workload, WorkloadId},
+};
+
+/// A snapshot at an instant. Dereferences to the [`Snapshot`]; its own methods of the same names are the fast ones.
+#[derive(Debug)]
+pub struct Indexed<'a> {
+    seen: &'a Snapshot,
+    /// The instant.
+    pub now: Timestamp,
+    /// What each pool has, in the snapshot's order.
+    pub have: Vec<Have<'a>>,
+    /// The most that pods of no sale's workload take on a rented node that is Ready.
+    pub overhead: Resources,
+    /// While the cloud does not say what some pool has: its index.
+    pub unknown: Vec<usize>,
+    pools: HashMap<&'a str, usize>,
+    nodes: HashMap<&'a str, &'a Node>,
+    instances: HashMap<&'a str, &'a Node>,
+    named: Vec<Vec<Option<usize>>>,
+    wishes: Vec<Vec<(usize, &'a SaleWorkload)>>,
+}
+
+impl Deref for Indexed<'_> {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        self.seen
+    }
+}
+
+impl<'a> Indexed<'a> {
+    /// Indexes a snapshot.
+    #[must_use]
+    pub fn new(seen: &'a Snapshot, now: Timestamp) -> Self {
+        let workloads: HashMap<&WorkloadId, usize> = seen.workloads.iter().enumerate().map(|(i, w)| (&w.id, i)).collect();
+        let named: Vec<Vec<Option<usize>>> =
+            seen.sales.iter().map(|sale| sale.workload_ids().map(|id| workloads.get(&id).copied()).collect()).collect();
+        let mut wishes = vec![Vec::new(); seen.workloads.len()];
+        for (sale, names) in named.iter().enumerate() {
+            for (workload, wish) in names.iter().zip(&seen.sales[sale].spec.workloads) {
+                if let Some(workload) = *workload {
+                    wishes[workload].push((sale, wish));
+                }
+            }
+        }
+        Self {
+            seen,
+            now,
+            have: seen.pools.iter().map(|pool| fleet::have(pool, seen, now)).collect(),
+            overhead: fleet::overhead(seen),
+            unknown: (0..seen.pools.len()).filter(|i| seen.pools[*i].instances.is_none()).collect(),
+            pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
+            nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),
+            instances: seen.known_nodes().filter_map(|n| Some((n.instance.as_deref()?, n))).collect(),
+            named,
+            wishes,
+        }
+    }
+
+    /// The snapshot itself.
+    #[must_use]
+    pub const fn snapshot(&self) -> &'a Snapshot {
+        self.seen
+    }
+
+    /// The pool, if there is one.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&'a Pool> {
+        self.pools.get(name).map(|i| &self.seen.pools[*i])
+    }
+
+    /// What the pool has.
+    #[must_use]
+    pub fn have_of(&self, pool: &str) -> Option<&Have<'a>> {
+        self.pools.get(pool).map(|i| &self.have[*i])
+    }
+
+    /// The node, if it is known.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&'a Node> {
+        self.nodes.get(name).copied()
+    }
+
+    /// The node that an instance became, if it did.
+    #[must_use]
+    pub fn node_of(&self, instance: &str) -> Option<&'a Node> {
+        self.instances.get(instance).copied()
+    }
+
+    /// The workloads that a sale names, in the order of its spec: their indices, where they are in the snapshot.
+    #[must_use]
+    pub fn named(&self, sale: usize) -> &[Option<usize>] {
+        &self.named[sale]
+    }
+
+    /// The workloads that a sale names and that are in the snapshot.
+    pub fn workloads_of(&self, sale: usize) -> impl Iterator<Item = &'a Workload> {
+        self.named[sale].iter().flatten().map(|i| &self.seen.workloads[*i])
+    }
+
+    /// The sales that name a workload, and what they want of it.
+    #[must_use]
+    pub fn wishes(&self, workload: usize) -> &[(usize, &'a SaleWorkload)] {
+        &self.wishes[workload]
+    }
+}
