@@ -168,7 +168,12 @@ impl<'a> Sweep<'a> {
         let taken = std::mem::take(&mut self.packer.taken);
         let fresh = packed.values().any(|packed| !packed.fresh.is_empty());
         let mut opened: BTreeMap<&str, i32> = BTreeMap::new();
-        let mut expected = Expected { workloads: self.plans(&demands, &packed), nodes: BTreeMap::new(), hourly: Money::default(), lead: SignedDuration::ZERO };
+        let mut expected = Expected {
+            workloads: self.plans(&demands, &packed),
+            nodes: BTreeMap::new(),
+            hourly: Money::default(),
+            lead: SignedDuration::ZERO,
+        };
         for one in taken.iter().filter(|one| one.first) {
             let bin = &self.packer.bins.all[one.bin];
             let Some(instance_type) = bin.instance_type.clone() else { continue };

@@ -1,9 +1,6 @@
 //! A snapshot with what is looked up by name at hand, made once a plan: a plan then costs what the fleet holds, and not its square.
 
-use std::{
-    collections::HashMap,
-    ops::Deref,
-};
+use std::{collections::HashMap, ops::Deref};
 
 use jiff::Timestamp;
 use onsale_api::onsale::SaleWorkload;
@@ -24,6 +21,8 @@ pub struct Indexed<'a> {
     pub have: Vec<Have<'a>>,
     /// The most that pods of no sale's workload take on a rented node that is Ready.
     pub overhead: Resources,
+    /// No pod of a workload asks for less of anything.
+    pub least: Resources,
     /// While the cloud does not say what some pool has: its index.
     pub unknown: Vec<usize>,
     pools: HashMap<&'a str, usize>,
@@ -61,6 +60,13 @@ impl<'a> Indexed<'a> {
             now,
             have: seen.pools.iter().map(|pool| fleet::have(pool, seen, now)).collect(),
             overhead: fleet::overhead(seen),
+            least: seen
+                .workloads
+                .iter()
+                .filter_map(|w| w.target.as_ref())
+                .map(|t| t.requests.clone())
+                .reduce(|a, b| a.least(&b))
+                .unwrap_or_default(),
             unknown: (0..seen.pools.len()).filter(|i| seen.pools[*i].instances.is_none()).collect(),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
             nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),

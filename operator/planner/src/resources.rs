@@ -70,6 +70,18 @@ impl Resources {
         }
     }
 
+    /// The lesser of each component of the two.
+    #[must_use]
+    pub fn least(&self, other: &Self) -> Self {
+        let common = self.extended.iter().filter_map(|(name, n)| Some((name.clone(), *n.min(other.extended.get(name)?))));
+        Self {
+            cpu: self.cpu.min(other.cpu),
+            memory: self.memory.min(other.memory),
+            pods: self.pods.min(other.pods),
+            extended: common.collect(),
+        }
+    }
+
     /// Whether one `item` fits.
     #[must_use]
     pub fn holds(&self, item: &Self) -> bool {

@@ -256,9 +256,8 @@ pub fn frozen(seen: &Indexed<'_>, index: usize, draft: &Draft) -> Option<Waiting
 #[must_use]
 pub fn all_back(index: usize, seen: &Indexed<'_>, pools: &[crate::plan::PoolPlan], draft: &Draft) -> bool {
     let sale = &seen.sales[index];
-    let free = |w: &Workload| {
-        w.placement.as_ref().is_none_or(|p| !p.spec.claims.is_empty() && p.spec.claims.iter().all(|c| c.uid != sale.uid))
-    };
+    let free =
+        |w: &Workload| w.placement.as_ref().is_none_or(|p| !p.spec.claims.is_empty() && p.spec.claims.iter().all(|c| c.uid != sale.uid));
     let clean = |p: &crate::plan::PoolPlan| {
         p.surplus.is_empty() && p.draining == 0 && p.never_joined.is_empty() && (!p.released || p.launching == 0)
     };

@@ -1,5 +1,7 @@
 //! `due(plan, snapshot, now)`: the idempotent actions that are due, as independent chains. A failure stops its own chain only.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use onsale_api::{Reason, WorkloadPlacementSpec, placement::FloorField};
 use serde::Serialize;
@@ -138,15 +140,40 @@ pub enum Step {
     RemoveRecord,
 }
 
-/// The steps that are due now. Equal inputs give equal steps; once they are done, the next call gives none of them again.
+/// The steps that are due now, for a plan of this very snapshot. Equal inputs give equal steps; once they are done, the next call gives none of them again.
 #[must_use]
 pub fn due(plan: &Plan, seen: &Snapshot, now: Timestamp) -> Vec<Chain> {
-    let sales = plan.sales.iter().map(|sale| Chain { key: ChainKey::Sale(sale.id.clone()), steps: sale_steps::of(sale, seen) });
-    let pools =
-        plan.pools.iter().map(|pool| Chain { key: ChainKey::Pool(pool.name.clone()), steps: pool_steps::of(pool, plan, seen, now) });
-    let workloads =
-        plan.workloads.iter().map(|work| Chain { key: ChainKey::Workload(work.id.clone()), steps: workload_steps::of(work, seen, now) });
-    sales.chain(pools).chain(workloads).filter(|chain| !chain.steps.is_empty()).collect()
+    let scope = Scope::of(plan, seen, now);
+    let sales = plan.sales.iter().zip(&seen.sales);
+    let sales = sales.map(|(plan, sale)| Chain { key: ChainKey::Sale(plan.id.clone()), steps: sale_steps::of(plan, sale) });
+    let pools = plan.pools.iter().zip(&seen.pools);
+    let pools = pools.map(|(plan, pool)| Chain { key: ChainKey::Pool(plan.name.clone()), steps: pool_steps::of(&scope, plan, pool) });
+    let works = plan.workloads.iter().zip(&seen.workloads);
+    let works = works.map(|(plan, work)| Chain { key: ChainKey::Workload(plan.id.clone()), steps: workload_steps::of(&scope, plan, work) });
+    sales.chain(pools).chain(works).filter(|chain| !chain.steps.is_empty()).collect()
+}
+
+/// What decides about all chains alike.
+struct Scope<'a> {
+    seen: &'a Snapshot,
+    now: Timestamp,
+    /// UIDs of the sales that carry our finalizer: nothing is touched for others.
+    protected: HashSet<&'a str>,
+    /// Pools of a sale that raises floors and does not carry it yet: nothing is rented there.
+    withheld: HashSet<&'a str>,
+}
+
+impl<'a> Scope<'a> {
+    fn of(plan: &'a Plan, seen: &'a Snapshot, now: Timestamp) -> Self {
+        let sales = || plan.sales.iter().zip(&seen.sales);
+        let bare = sales().filter(|(plan, sale)| plan.phase.holds() && !sale.protected && !sale.deleting);
+        Self {
+            seen,
+            now,
+            protected: seen.sales.iter().filter(|s| s.protected).map(|s| s.uid.as_str()).collect(),
+            withheld: bare.flat_map(|(plan, _)| plan.pools.iter().map(String::as_str)).collect(),
+        }
+    }
 }
 
 mod pool_steps;

@@ -98,12 +98,21 @@ pub struct Taken {
     pub first: bool,
 }
 
+/// The bins of one pool, in the order in which they are filled.
+#[derive(Clone, Debug, Default)]
+struct InPool {
+    bins: Vec<usize>,
+    /// None before this one has room for any pod at all.
+    open: usize,
+}
+
 /// All bins, in the order in which they are filled.
 #[derive(Clone, Debug, Default)]
 pub struct Bins {
     /// All bins; indices stay valid.
     pub all: Vec<Bin>,
-    by_pool: BTreeMap<String, Vec<usize>>,
+    by_pool: BTreeMap<String, InPool>,
+    least: Resources,
     /// Replicas by workload and pool; under the empty name those that run on nodes of no pool.
     held: BTreeMap<usize, BTreeMap<String, i32>>,
 }
@@ -112,7 +121,7 @@ impl Bins {
     /// The bins of a snapshot, with the pods in them that stay.
     #[must_use]
     pub fn of(seen: &Indexed<'_>, works: &[Work], keep: Keep) -> Self {
-        let mut bins = Self::default();
+        let mut bins = Self { least: seen.least.clone(), ..Self::default() };
         let mut found: Vec<Bin> = seen.pools.iter().zip(&seen.have).flat_map(|(pool, have)| of_pool(pool, have, seen)).collect();
         match keep {
             Keep::Bound => found.sort_by_key(|bin| bin.state),
@@ -138,7 +147,7 @@ impl Bins {
 
     /// Adds a bin at the end of its pool's order.
     pub fn add(&mut self, bin: Bin) -> usize {
-        self.by_pool.entry(bin.pool.clone()).or_default().push(self.all.len());
+        self.by_pool.entry(bin.pool.clone()).or_default().bins.push(self.all.len());
         self.all.push(bin);
         self.all.len() - 1
     }
@@ -146,7 +155,7 @@ impl Bins {
     /// Indices of the bins of a pool, in the order in which they are filled.
     #[must_use]
     pub fn in_pool(&self, pool: &str) -> &[usize] {
-        self.by_pool.get(pool).map_or(&[], Vec::as_slice)
+        self.by_pool.get(pool).map_or(&[], |pool| pool.bins.as_slice())
     }
 
     /// Bins of a pool.
@@ -156,9 +165,14 @@ impl Bins {
 
     /// The first bin of the pool, from the `from`-th on, with room for one more replica: its place in the pool's order.
     #[must_use]
-    pub fn with_room(&self, pool: &str, from: usize, work: &Work, keep: Keep) -> Option<usize> {
+    pub fn with_room(&mut self, pool: &str, from: usize, work: &Work, keep: Keep) -> Option<usize> {
+        let InPool { bins, open } = self.by_pool.get_mut(pool)?;
+        while bins.get(*open).is_some_and(|i| !self.all[*i].free.holds(&self.least)) {
+            *open += 1;
+        }
+        let from = from.max(*open);
         let usable = |i: &usize| work.may_use(self.all[*i].state, keep) && self.all[*i].free.holds(&work.requests);
-        self.in_pool(pool).iter().skip(from).position(usable).map(|n| from + n)
+        bins.iter().skip(from).position(usable).map(|n| from + n)
     }
 
     /// Replicas of a workload that have a place, by pool; under the empty name those that run on nodes of no pool.
@@ -182,6 +196,9 @@ impl Bins {
     /// Undoes [`Bins::take`].
     pub fn give_back(&mut self, taken: Taken, requests: &Resources) {
         let bin = &mut self.all[taken.bin];
+        if let Some(pool) = self.by_pool.get_mut(&bin.pool) {
+            pool.open = 0;
+        }
         bin.free.add(requests, 1);
         bin.takes -= 1;
         if !bin.used() {
@@ -306,4 +323,3 @@ pub fn shape(pool: &Pool, instance_type: &str, seen: &Indexed<'_>) -> Resources 
     room.add(&seen.overhead, -1);
     room
 }
-

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::Reason;
 
-use super::Step;
+use super::{Scope, Step};
 use crate::{
     fleet,
-    plan::{Plan, PoolPlan, Surplus},
+    plan::{PoolPlan, Surplus},
     pools::in_service,
     snapshot::{Node, Pool, Snapshot},
 };
@@ -20,8 +20,8 @@ const LEDGER_KEEPS: SignedDuration = SignedDuration::from_mins(5);
 /// Entries in the ledger at most, of the 256 that the schema allows.
 const LEDGER_ROOM: usize = 200;
 
-pub(super) fn of(plan: &PoolPlan, whole: &Plan, seen: &Snapshot, now: Timestamp) -> Vec<Step> {
-    let Some(pool) = seen.pool(&plan.name) else { return Vec::new() };
+pub(super) fn of(scope: &Scope<'_>, plan: &PoolPlan, pool: &Pool) -> Vec<Step> {
+    let Scope { seen, now, .. } = *scope;
     // Without the cloud's or the cluster's word nothing is launched and nothing is given back.
     if pool.spec.nodes.ec2.is_none() || pool.instances.is_none() || seen.nodes.is_none() {
         return Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn of(plan: &PoolPlan, whole: &Plan, seen: &Snapshot, now: Timestamp)
     if plan.released {
         steps.extend(returns(plan, pool, seen));
     } else {
-        steps.extend(launches(plan, whole, pool, seen, now));
+        steps.extend(launches(scope, plan, pool));
     }
     // A repair that fails must not keep the pool from launching: it ends the chain.
     steps.extend(repairs(pool, seen));
@@ -63,8 +63,8 @@ fn useless(plan: &PoolPlan, pool: &Pool) -> Vec<Step> {
 }
 
 /// What is wanted beyond what is in service: draining nodes are taken back first, the rest is launched.
-fn launches(plan: &PoolPlan, whole: &Plan, pool: &Pool, seen: &Snapshot, now: Timestamp) -> Vec<Step> {
-    let have = fleet::have(pool, seen, now);
+fn launches(scope: &Scope<'_>, plan: &PoolPlan, pool: &Pool) -> Vec<Step> {
+    let have = fleet::have(pool, scope.seen, scope.now);
     let mut missing = plan.wanted.clone();
     for instance_type in in_service(pool, &have) {
         if let Some(n) = missing.get_mut(instance_type) {
@@ -72,7 +72,7 @@ fn launches(plan: &PoolPlan, whole: &Plan, pool: &Pool, seen: &Snapshot, now: Ti
         }
     }
     missing.retain(|_, n| *n > 0);
-    if missing.is_empty() || !sales_protected(plan, whole, seen) {
+    if missing.is_empty() || scope.withheld.contains(pool.name.as_str()) {
         return Vec::new();
     }
     if !pool.protected {
@@ -81,12 +81,6 @@ fn launches(plan: &PoolPlan, whole: &Plan, pool: &Pool, seen: &Snapshot, now: Ti
     let mut steps = take_back(pool, &have.draining, &mut missing);
     steps.extend(orders(pool, &missing));
     steps
-}
-
-/// Nothing is rented before every sale that raises floors here carries our finalizer.
-fn sales_protected(plan: &PoolPlan, whole: &Plan, seen: &Snapshot) -> bool {
-    let users = whole.sales.iter().filter(|s| s.phase.holds() && s.pools.contains(&plan.name));
-    users.filter_map(|s| seen.sale(&s.id)).all(|s| s.protected || s.deleting)
 }
 
 fn take_back(pool: &Pool, draining: &[&Node], missing: &mut BTreeMap<String, i32>) -> Vec<Step> {

@@ -3,10 +3,9 @@
 use onsale_api::Phase;
 
 use super::Step;
-use crate::{plan::SalePlan, snapshot::Snapshot};
+use crate::{plan::SalePlan, snapshot::Sale};
 
-pub(super) fn of(plan: &SalePlan, seen: &Snapshot) -> Vec<Step> {
-    let Some(sale) = seen.sale(&plan.id) else { return Vec::new() };
+pub(super) fn of(plan: &SalePlan, sale: &Sale) -> Vec<Step> {
     match plan.phase {
         Phase::Preparing | Phase::Ready | Phase::Live if !sale.protected && !sale.deleting => vec![Step::ProtectSale],
         // The status says that it is over before the object may go.
@@ -19,6 +18,6 @@ pub(super) fn of(plan: &SalePlan, seen: &Snapshot) -> Vec<Step> {
     }
 }
 
-fn recorded_active(sale: &crate::snapshot::Sale) -> bool {
+fn recorded_active(sale: &Sale) -> bool {
     sale.status.phase.is_some_and(Phase::is_active)
 }

@@ -1,28 +1,25 @@
 //! Steps of a workload: record, overlay, floor, pods; and back.
 
-use jiff::Timestamp;
-
-use super::Step;
+use super::{Scope, Step};
 use crate::{
     floors,
     plan::{Stage, WorkloadPlan},
-    snapshot::{Pod, PodRef, Snapshot, TargetState, Workload},
+    snapshot::{Pod, PodRef, TargetState, Workload},
 };
 
-pub(super) fn of(plan: &WorkloadPlan, seen: &Snapshot, now: Timestamp) -> Vec<Step> {
-    let Some(workload) = seen.workload(&plan.id) else { return Vec::new() };
+pub(super) fn of(scope: &Scope<'_>, plan: &WorkloadPlan, workload: &Workload) -> Vec<Step> {
     match (plan.stage, &workload.target) {
         (Stage::Idle, _) => Vec::new(),
         (_, None) => gone(plan, workload),
         (Stage::Restoring, Some(target)) => restore(plan, workload, target),
-        (_, Some(target)) if protected(plan, seen) => hold(plan, workload, target, seen, now),
+        (_, Some(target)) if protected(scope, plan) => hold(scope, plan, workload, target),
         _ => Vec::new(),
     }
 }
 
 /// Nothing is touched before every sale that claims the workload carries our finalizer.
-fn protected(plan: &WorkloadPlan, seen: &Snapshot) -> bool {
-    plan.claims.iter().all(|c| seen.sales.iter().any(|s| s.uid == c.uid && s.protected))
+fn protected(scope: &Scope<'_>, plan: &WorkloadPlan) -> bool {
+    plan.claims.iter().all(|c| scope.protected.contains(c.uid.as_str()))
 }
 
 /// The workload was deleted: nothing is left to restore.
@@ -34,7 +31,8 @@ fn gone(plan: &WorkloadPlan, workload: &Workload) -> Vec<Step> {
     overlay.into_iter().chain([Step::RemoveRecord]).collect()
 }
 
-fn hold(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, seen: &Snapshot, now: Timestamp) -> Vec<Step> {
+fn hold(scope: &Scope<'_>, plan: &WorkloadPlan, workload: &Workload, target: &TargetState) -> Vec<Step> {
+    let Scope { seen, now, .. } = *scope;
     if plan.foreign.as_ref().is_some_and(|f| !f.raise && now < f.again_at) {
         return Vec::new();
     }
