@@ -6,7 +6,7 @@ use onsale_nights::{
     api::kinds,
     night::{
         Stage, at,
-        build::{Start, night, scale, shop},
+        build::{Start, night, scale, shop, subnet, tour},
         play,
     },
     sim::Inner,
@@ -124,5 +124,40 @@ fn an_instance_that_cannot_be_terminated_stops_neither_launches_nor_other_termin
         assert!(calls < 60, "{calls} calls\n{}", stage.text());
     });
     assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
+    state.assert_clean(&[]);
+}
+
+/// The tour of the shop whose Local Zone has two subnets; these of them are full.
+fn two_subnets(seed: u64, full: &[&str]) -> Start {
+    let subnets = [subnet("lz"), "subnet-0bbb222".to_owned()];
+    let pool = json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "CapacityPool", "metadata": {"name": "lz"}, "spec": {"nodes": {"ec2": {"subnets": subnets}}}});
+    tour(seed).object(&pool).with(|inner| {
+        inner.cloud.zones.insert("subnet-0bbb222".into(), "zone-lz".into());
+        inner.cloud.full = full.iter().map(|s| (*s).to_owned()).collect();
+    })
+}
+
+#[test]
+fn a_full_subnet_is_passed_over_and_the_type_had_in_another_one() {
+    let state = whole(two_subnets(4, &[&subnet("lz")]), async |stage| {
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-lz=32 zone-or=16", "{}", stage.text());
+        let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
+        assert_eq!(told.0, "True", "{}", stage.text());
+    });
+    assert_eq!(state.journal.count(&format!("in {} ", subnet("lz"))), 1, "it is asked once\n{}", state.journal.text());
+    assert_on_time(&state);
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn a_pool_whose_subnets_are_all_full_is_made_up_for_elsewhere() {
+    let state = whole(two_subnets(5, &[&subnet("lz"), "subnet-0bbb222"]), async |stage| {
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-or=48", "{}", stage.text());
+        let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
+        assert_eq!(told, ("False".into(), "AddressesExhausted".into()), "{}", stage.text());
+    });
+    assert_on_time(&state);
     state.assert_clean(&[]);
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     fleet,
     plan::Waiting,
+    pools,
     snapshot::{Pool, Snapshot},
 };
 
@@ -181,8 +182,7 @@ impl Bounds<'_> {
     /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under
     /// `onShortfall: Hold` not at all, until a person acts.
     fn can_be_had(&self, work: &Work, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
-        let short = pool.status.shortfalls.iter().find(|s| s.instance_type == instance_type.name || s.instance_type == "*");
-        match short {
+        match pools::short(pool, &instance_type.name) {
             Some(short) if !self.retry || self.holds(work) || self.now < short.retry_at.0 => Err(Waiting {
                 reason: short.reason,
                 message: format!("pool {}: {}", pool.name, short.message),
