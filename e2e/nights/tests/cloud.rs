@@ -6,7 +6,7 @@ use onsale_nights::{
     api::kinds,
     night::{
         Stage, at,
-        build::{Start, night, scale, shop, subnet, tour},
+        build::{Start, delete, night, scale, shop, subnet, tour},
         play,
     },
     sim::Inner,
@@ -160,4 +160,29 @@ fn a_pool_whose_subnets_are_all_full_is_made_up_for_elsewhere() {
     });
     assert_on_time(&state);
     state.assert_clean(&[]);
+}
+
+#[test]
+fn instances_of_a_pool_that_went_by_force_are_found_in_a_region_that_no_pool_is_in() {
+    let start = shop("2026-12-05T16:30:00Z", 6).rented_in(FAR, "va", "20ms", "m7i.4xlarge", 5).sale(
+        "tour",
+        "2026-12-05T17:00:00Z",
+        &[("checkout", 10, 12), ("seat-map", 70, 3)],
+        &json!({"duration": "10m", "returnOver": "5m"}),
+    );
+    whole(start, async |stage| {
+        stage.run_until("2026-12-05T17:01:00Z").await;
+        let there = |inner: &Inner| inner.cloud.machines.values().filter(|m| m.region == FAR && m.is_alive()).count();
+        assert_eq!(there(&stage.state()), 1, "{}", stage.text());
+        // Nobody remembers the region: the process is another one.
+        stage.stop().await;
+        stage.sim.with(|inner| {
+            inner.store.update(&kinds::POOLS, "", "va", |pool| pool["metadata"]["finalizers"] = json!([]));
+            delete(inner, &kinds::POOLS, "va");
+            assert!(inner.store.get(&kinds::POOLS, "", "va").is_none());
+        });
+        stage.start();
+        stage.run_until("2026-12-05T17:02:00Z").await;
+        assert_eq!(there(&stage.state()), 0, "{}", stage.text());
+    });
 }
