@@ -10,7 +10,7 @@ use super::{
     launch::say,
     ledger::{self, Lack},
 };
-use crate::fleet::observe::instances::Kept;
+use crate::fleet::observe::kept::Kept;
 
 /// Terminates them, and takes them out of the ledger, which would otherwise speak for them a while longer.
 pub async fn terminate(job: &Job<'_>, pool: &Pool, instances: &[String], reason: Reason) -> Result<Done, Stop> {
