@@ -6,7 +6,7 @@ use onsale_nights::{
     api::kinds,
     night::{
         Stage, at,
-        build::{Start, night, scale, shop},
+        build::{Start, delete, night, scale, shop, subnet, tour},
         play,
     },
     sim::Inner,
@@ -125,4 +125,64 @@ fn an_instance_that_cannot_be_terminated_stops_neither_launches_nor_other_termin
     });
     assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
     state.assert_clean(&[]);
+}
+
+/// The tour of the shop whose Local Zone has two subnets; these of them are full.
+fn two_subnets(seed: u64, full: &[&str]) -> Start {
+    let subnets = [subnet("lz"), "subnet-0bbb222".to_owned()];
+    let pool = json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "CapacityPool", "metadata": {"name": "lz"}, "spec": {"nodes": {"ec2": {"subnets": subnets}}}});
+    tour(seed).object(&pool).with(|inner| {
+        inner.cloud.zones.insert("subnet-0bbb222".into(), "zone-lz".into());
+        inner.cloud.full = full.iter().map(|s| (*s).to_owned()).collect();
+    })
+}
+
+#[test]
+fn a_full_subnet_is_passed_over_and_the_type_had_in_another_one() {
+    let state = whole(two_subnets(4, &[&subnet("lz")]), async |stage| {
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-lz=32 zone-or=16", "{}", stage.text());
+        let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
+        assert_eq!(told.0, "True", "{}", stage.text());
+    });
+    assert_eq!(state.journal.count(&format!("in {} ", subnet("lz"))), 1, "it is asked once\n{}", state.journal.text());
+    assert_on_time(&state);
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn a_pool_whose_subnets_are_all_full_is_made_up_for_elsewhere() {
+    let state = whole(two_subnets(5, &[&subnet("lz"), "subnet-0bbb222"]), async |stage| {
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-or=48", "{}", stage.text());
+        let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
+        assert_eq!(told, ("False".into(), "AddressesExhausted".into()), "{}", stage.text());
+    });
+    assert_on_time(&state);
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn instances_of_a_pool_that_went_by_force_are_found_in_a_region_that_no_pool_is_in() {
+    let start = shop("2026-12-05T16:30:00Z", 6).rented_in(FAR, "va", "20ms", "m7i.4xlarge", 5).sale(
+        "tour",
+        "2026-12-05T17:00:00Z",
+        &[("checkout", 10, 12), ("seat-map", 70, 3)],
+        &json!({"duration": "10m", "returnOver": "5m"}),
+    );
+    whole(start, async |stage| {
+        stage.run_until("2026-12-05T17:01:00Z").await;
+        let there = |inner: &Inner| inner.cloud.machines.values().filter(|m| m.region == FAR && m.is_alive()).count();
+        assert_eq!(there(&stage.state()), 1, "{}", stage.text());
+        // Nobody remembers the region: the process is another one.
+        stage.stop().await;
+        stage.sim.with(|inner| {
+            inner.store.update(&kinds::POOLS, "", "va", |pool| pool["metadata"]["finalizers"] = json!([]));
+            delete(inner, &kinds::POOLS, "va");
+            assert!(inner.store.get(&kinds::POOLS, "", "va").is_none());
+        });
+        stage.start();
+        stage.run_until("2026-12-05T17:02:00Z").await;
+        assert_eq!(there(&stage.state()), 0, "{}", stage.text());
+    });
 }

@@ -129,7 +129,7 @@ pub struct Ec2Nodes {
     pub region: String,
     /// Launch template at a fixed version. Its user data must register the node with the label and the taint onsale.dev/pool=<name of this pool>.
     pub launch_template: LaunchTemplate,
-    /// Subnets of the pool's zone, 1 to 16; launches take turns. One that is full makes the pool short until its pause is over: make them large enough.
+    /// Subnets of the pool's zone, 1 to 16; launches take turns. One that is full is passed over until its pause is over; when all are, the pool is short.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"), inner(length(max = 32)))]
     #[x_kube(validation = Rule::new("self.all(s, s.matches('^subnet-[0-9a-f]{6,32}$'))").message("subnets must be subnet IDs such as subnet-0abc1234"))]
     pub subnets: Vec<String>,
@@ -225,9 +225,9 @@ pub struct CapacityPoolStatus {
     /// Sequence of the newest launch; tokens derive from it and are never used twice.
     #[serde(default)]
     pub last_sequence: i64,
-    /// What the pool could not give, by instance type; ended by the end of the last sale that uses the pool, or retried when nothing else has room.
+    /// What the pool could not give, by instance type or subnet; ended by the end of the last sale that uses the pool, or retried when nothing else has room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 64))]
     pub shortfalls: Vec<Shortfall>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus) and `CapacityReady`.
     #[serde(default)]
@@ -279,12 +279,15 @@ pub struct Launch {
     pub instances: Vec<String>,
 }
 
-/// What a pool could not give of one instance type.
+/// What a pool could not give of one instance type, or in one subnet.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Shortfall {
-    /// Instance type, or `*` for all of the pool.
+    /// Instance type, or `*` for all of them.
     pub instance_type: String,
+    /// Subnet that it is about, such as one without free addresses. Unset: all of the pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
     /// Why.
     pub reason: Reason,
     /// A sentence.

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use onsale_api::pool::Shortfall;
+
 use crate::{
     fleet::Have,
     index::Indexed,
@@ -114,6 +117,39 @@ fn fills(bins: &[&Bin]) -> Vec<Fill> {
 }
 
 fn shortfalls(pool: &Pool) -> Vec<Waiting> {
-    let waiting = |s: &onsale_api::pool::Shortfall| Waiting { reason: s.reason, message: s.message.clone(), until: Some(s.retry_at.0) };
-    pool.status.shortfalls.iter().map(waiting).collect()
+    let waiting = |s: &Shortfall| Waiting { reason: s.reason, message: s.message.clone(), until: Some(s.retry_at.0) };
+    lacks(pool).map(waiting).collect()
+}
+
+/// What the pool cannot give: a subnet that is full is no lack while another one has room.
+pub fn lacks(pool: &Pool) -> impl Iterator<Item = &Shortfall> {
+    let full = all_full(pool).is_some();
+    pool.status.shortfalls.iter().filter(move |s| full || s.subnet.is_none())
+}
+
+/// Why a type cannot be had in the pool, and until when: it was short itself, or no subnet has room.
+#[must_use]
+pub fn short<'a>(pool: &'a Pool, instance_type: &str) -> Option<&'a Shortfall> {
+    let of_type = |s: &&Shortfall| s.subnet.is_none() && (s.instance_type == instance_type || s.instance_type == "*");
+    let typed = pool.status.shortfalls.iter().filter(of_type);
+    typed.chain(all_full(pool)).max_by_key(|s| s.retry_at.0)
+}
+
+/// The shortfall that ends first, where every subnet of the pool is full.
+fn all_full(pool: &Pool) -> Option<&Shortfall> {
+    let subnets = &pool.spec.nodes.ec2.as_ref()?.subnets;
+    let all: Option<Vec<&Shortfall>> = subnets.iter().map(|subnet| full(pool, subnet)).collect();
+    all?.into_iter().min_by_key(|s| s.retry_at.0)
+}
+
+fn full<'a>(pool: &'a Pool, subnet: &str) -> Option<&'a Shortfall> {
+    pool.status.shortfalls.iter().find(|s| s.subnet.as_deref() == Some(subnet))
+}
+
+/// The subnets to launch into: those that have room as far as is known; where none has, those whose pause is over.
+#[must_use]
+pub fn subnets(pool: &Pool, now: Timestamp) -> Vec<&str> {
+    let all = || pool.spec.nodes.ec2.iter().flat_map(|e| &e.subnets).map(String::as_str);
+    let free: Vec<&str> = all().filter(|subnet| full(pool, subnet).is_none()).collect();
+    if free.is_empty() { all().filter(|subnet| full(pool, subnet).is_some_and(|s| s.retry_at.0 <= now)).collect() } else { free }
 }

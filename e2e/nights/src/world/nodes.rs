@@ -52,8 +52,9 @@ pub fn join(inner: &mut Inner, id: &str) {
         allocatable["pods"] = json!("110");
     }
     let (name, zone) = (name_of(id), machine.instance.zone.clone());
-    let mut labels =
-        json!({"kubernetes.io/hostname": name, names::ZONE: zone, "node.kubernetes.io/instance-type": machine.instance.instance_type});
+    let (instance_type, region) = (&machine.instance.instance_type, &machine.region);
+    let mut labels = json!({"kubernetes.io/hostname": name, names::ZONE: zone, "topology.kubernetes.io/region": region,
+        "node.kubernetes.io/instance-type": instance_type});
     let mut spec = json!({"providerID": format!("aws:///{zone}/{id}")});
     if inner.world.unmarked > 0 {
         inner.world.unmarked -= 1;

@@ -246,6 +246,7 @@ impl Night {
             let (reason, message) = (Reason::InsufficientCapacity, "none left".to_owned());
             pool.status.shortfalls.push(Shortfall {
                 instance_type: instance_type.clone(),
+                subnet: None,
                 reason,
                 message,
                 at: Time(now),

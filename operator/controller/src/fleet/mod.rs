@@ -144,7 +144,7 @@ impl Fleet {
         let outcomes = self.act(&plan, &observed, now).await;
         let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
-        sweep::notice(&self.regions, &observed.snapshot);
+        sweep::notice(&self.regions, &observed.snapshot, &self.world.nodes);
         let failed = written.failed > 0 || outcomes.iter().any(|o| o.stop.is_some());
         let mut wake = self.wake(&plan, &outcomes, now);
         if written.failed > 0 {

@@ -11,7 +11,7 @@ use std::{
 use futures::{FutureExt, future::join_all};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt, api::ListParams};
-use onsale_api::CapacityPool;
+use onsale_api::{CapacityPool, names};
 use onsale_cloud::{CloudError, Instance, InstanceState};
 use onsale_planner::Snapshot;
 use tokio::{
@@ -19,7 +19,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::context::{CallError, Context};
+use crate::{
+    context::{CallError, Context},
+    fleet::observe::{node::NodeRecord, store::Store},
+};
+
+/// Label of a node with its region.
+const REGION: &str = "topology.kubernetes.io/region";
 
 /// The regions to sweep.
 pub type Regions = BTreeSet<String>;
@@ -33,15 +39,33 @@ enum Error {
     Cloud(#[from] CloudError),
 }
 
-/// The regions of the pools that exist; those that were noticed before are kept.
-pub fn notice(regions: &watch::Sender<Regions>, seen: &Snapshot) {
+/// The regions where this cluster may have instances: those of the pools that exist, and of nodes that carry a pool's mark, for a pool may be gone. What
+/// was noticed once is kept as long as the process lives. So an instance is missed only where the last pool of its region went by force, no node of
+/// a pool is left there, and this process began after that.
+pub fn notice(regions: &watch::Sender<Regions>, seen: &Snapshot, nodes: &Store<NodeRecord>) {
     let of_pools = seen.pools.iter().filter_map(|p| p.spec.nodes.ec2.as_ref()).map(|e| e.region.clone());
-    let found: Regions = of_pools.collect();
+    let mut found: Regions = of_pools.collect();
+    nodes.read(|all| found.extend(all.values().filter_map(|e| region_of_node(&e.record)).map(str::to_owned)));
     regions.send_if_modified(|known| {
         let before = known.len();
         known.extend(found);
         known.len() > before
     });
+}
+
+/// The region of a burst node. A label is easily set: what is no region's name must not become a part of an address.
+fn region_of_node(node: &NodeRecord) -> Option<&str> {
+    let ours = node.instance.is_some() && (node.taint.is_some() || node.labels.contains_key(names::POOL));
+    node.labels.get(REGION).filter(|_| ours).map(String::as_str).filter(|region| is_region(region))
+}
+
+/// As the schema of a pool's region has it: us-west-2, us-gov-east-1.
+fn is_region(text: &str) -> bool {
+    let words: Vec<&str> = text.split('-').collect();
+    let all = |word: &str, is: fn(&u8) -> bool| !word.is_empty() && word.bytes().all(|b| is(&b));
+    let [country, places @ .., number] = words.as_slice() else { return false };
+    let named = !places.is_empty() && places.iter().all(|place| all(place, u8::is_ascii_lowercase));
+    country.len() == 2 && all(country, u8::is_ascii_lowercase) && named && all(number, u8::is_ascii_digit)
 }
 
 /// Sweeps as soon as a region is noticed, and then again and again, until nobody can notice any more.
@@ -99,7 +123,31 @@ fn ownerless(found: Vec<(String, Instance)>, owners: &BTreeSet<String>, now: Tim
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Node;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
     use super::*;
+
+    fn node(name: &str, provider_id: &str, labels: serde_json::Value) -> Event<Node> {
+        Event::Apply(
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": {"providerID": provider_id}})).unwrap(),
+        )
+    }
+
+    #[test]
+    fn regions_come_from_burst_nodes_too_and_are_kept() {
+        let (regions, nodes) = (watch::channel(Regions::default()).0, Store::<NodeRecord>::default());
+        nodes.fold(Event::InitDone);
+        nodes.fold(node("ours", "aws:///us-gov-east-1a/i-0abc", json!({REGION: "us-gov-east-1", names::POOL: "gone"})));
+        nodes.fold(node("theirs", "aws:///eu-west-1a/i-0def", json!({REGION: "eu-west-1"})));
+        for (name, odd) in [("a", "us-west-2.evil.example"), ("b", "us-west"), ("c", "us--2"), ("d", "USA-west-2"), ("e", "2")] {
+            nodes.fold(node(name, "aws:///z/i-0abd", json!({REGION: odd, names::POOL: "gone"})));
+        }
+        notice(&regions, &Snapshot::default(), &nodes);
+        notice(&regions, &Snapshot::default(), &Store::default());
+        assert_eq!(*regions.borrow(), Regions::from(["us-gov-east-1".to_owned()]));
+    }
 
     fn instance(id: &str, state: InstanceState, launched_at: &str) -> Instance {
         let (id, launched_at) = (id.to_owned(), launched_at.parse().unwrap());

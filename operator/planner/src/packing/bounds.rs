@@ -9,7 +9,7 @@ use super::{
     bins::{Bin, Bins, new_bin, shape},
     budget,
 };
-use crate::{index::Indexed, plan::Waiting, snapshot::Pool};
+use crate::{index::Indexed, plan::Waiting, pools, snapshot::Pool};
 
 /// Replicas of a workload by zone.
 pub(super) type Zones<'a> = BTreeMap<&'a str, i32>;
@@ -185,8 +185,7 @@ impl<'a> Bounds<'a> {
     /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under
     /// `onShortfall: Hold` not at all, until a person acts.
     fn can_be_had(&self, work: &Work, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
-        let short = pool.status.shortfalls.iter().find(|s| s.instance_type == instance_type.name || s.instance_type == "*");
-        match short {
+        match pools::short(pool, &instance_type.name) {
             Some(short) if !self.retry || self.holds(work) || self.seen.now < short.retry_at.0 => Err(Waiting {
                 reason: short.reason,
                 message: format!("pool {}: {}", pool.name, short.message),

@@ -101,6 +101,7 @@ fn a_pool_that_was_short_is_passed_over_while_others_have_room() {
     let mut short = pools();
     short[1].status.shortfalls.push(onsale_api::pool::Shortfall {
         instance_type: "c6i.4xlarge".into(),
+        subnet: None,
         reason: Reason::InsufficientCapacity,
         message: "no capacity".into(),
         at: k8s_time("2026-12-05T15:50:00Z"),
@@ -111,6 +112,25 @@ fn a_pool_that_was_short_is_passed_over_while_others_have_room() {
     // Nothing else has room: the pause is over, so it is asked again.
     short.truncate(2);
     assert_eq!(scene(short, &[("seat-map", 0, 60, 3)]).spread(0), "dc=32 lz=28");
+}
+
+#[test]
+fn a_full_subnet_makes_a_pool_short_only_when_every_other_one_is_full_too() {
+    let full = |subnet: &str| onsale_api::pool::Shortfall {
+        instance_type: "*".into(),
+        subnet: Some(subnet.into()),
+        reason: Reason::AddressesExhausted,
+        message: format!("subnet {subnet} has no free addresses"),
+        at: k8s_time("2026-12-05T15:50:00Z"),
+        attempts: 1,
+        retry_at: k8s_time("2026-12-05T15:53:00Z"),
+    };
+    let mut some = pools();
+    some[1].spec.nodes.ec2.as_mut().unwrap().subnets = vec!["subnet-0aaa111".into(), "subnet-0bbb222".into()];
+    some[1].status.shortfalls.push(full("subnet-0aaa111"));
+    assert_eq!(scene(some.clone(), &[("seat-map", 0, 60, 3)]).spread(0), scene(pools(), &[("seat-map", 0, 60, 3)]).spread(0));
+    some[1].status.shortfalls.push(full("subnet-0bbb222"));
+    assert_eq!(scene(some, &[("seat-map", 0, 60, 3)]).spread(0), "dc=32 or-a=14 or-b=14");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{Scope, Step};
 use crate::{
     fleet,
     plan::{PoolPlan, Surplus},
-    pools::in_service,
+    pools::{self, in_service},
     snapshot::{Node, Pool, Snapshot},
 };
 
@@ -79,7 +79,7 @@ fn launches(scope: &Scope<'_>, plan: &PoolPlan, pool: &Pool) -> Vec<Step> {
         return vec![Step::ProtectPool];
     }
     let mut steps = take_back(pool, &have.draining, &mut missing);
-    steps.extend(orders(pool, &missing));
+    steps.extend(orders(pool, &missing, scope.now));
     steps
 }
 
@@ -95,9 +95,12 @@ fn take_back(pool: &Pool, draining: &[&Node], missing: &mut BTreeMap<String, i32
     steps
 }
 
-/// Subnets take turns from launch to launch, so that none runs out of addresses before the others.
-fn orders(pool: &Pool, missing: &BTreeMap<String, i32>) -> Vec<Step> {
-    let Some(ec2) = &pool.spec.nodes.ec2 else { return Vec::new() };
+/// Subnets take turns from launch to launch, so that none runs out of addresses before the others; those that are full are passed over.
+fn orders(pool: &Pool, missing: &BTreeMap<String, i32>, now: Timestamp) -> Vec<Step> {
+    let subnets = pools::subnets(pool, now);
+    if subnets.is_empty() {
+        return Vec::new();
+    }
     let mut steps = Vec::new();
     let mut turn = usize::try_from(pool.status.last_sequence).unwrap_or_default();
     let room = LEDGER_ROOM.saturating_sub(pool.status.launches.len());
@@ -105,7 +108,7 @@ fn orders(pool: &Pool, missing: &BTreeMap<String, i32>) -> Vec<Step> {
         let mut left = *n;
         while left > 0 && steps.len() < room {
             let count = left.min(BATCH);
-            let subnet = ec2.subnets[turn % ec2.subnets.len().max(1)].clone();
+            let subnet = subnets[turn % subnets.len()].to_owned();
             steps.push(Step::Launch { instance_type: instance_type.clone(), subnet, count });
             (left, turn) = (left - count, turn + 1);
         }

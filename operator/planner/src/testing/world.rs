@@ -399,6 +399,7 @@ impl World {
 fn shortfall(instance_type: &str, reason: Reason, now: Timestamp) -> Shortfall {
     Shortfall {
         instance_type: instance_type.to_owned(),
+        subnet: None,
         reason,
         message: format!("{reason} for {instance_type}"),
         at: Time(now),

@@ -131,10 +131,10 @@ async fn resolve(job: &Job<'_>, pool: &Pool, entry: &Launch, launched: &Launched
         mine.resolved = true;
         mine.instances.clone_from(&launched.instances);
         if got < entry.count {
-            let lack = Lack { instance_type: &entry.instance_type, reason: short.reason(), message: message.clone() };
+            let lack = Lack { instance_type: &entry.instance_type, subnet: None, reason: short.reason(), message: message.clone() };
             ledger::note_shortfall(status, &lack, &short, job.now);
         } else {
-            ledger::end_shortfall(status, &entry.instance_type);
+            ledger::end_shortfall(status, &entry.instance_type, &entry.subnet);
         }
         true
     })
@@ -153,7 +153,12 @@ async fn refuse(job: &Job<'_>, pool: &Pool, entry: &Launch, error: CloudError) -
         if status.launches.len() == before {
             return false;
         }
-        let lack = Lack { instance_type: &entry.instance_type, reason: error.reason(), message: error.to_string() };
+        // Addresses are the subnet's, whatever the type; everything else is the type's, for the subnets of a pool are all in its zone.
+        let (instance_type, subnet) = match &error {
+            CloudError::AddressesExhausted { .. } => ("*", Some(entry.subnet.as_str())),
+            _ => (entry.instance_type.as_str(), None),
+        };
+        let lack = Lack { instance_type, subnet, reason: error.reason(), message: error.to_string() };
         ledger::note_shortfall(status, &lack, &error, job.now);
         true
     })

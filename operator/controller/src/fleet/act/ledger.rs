@@ -11,7 +11,7 @@ use super::{Done, Job, Stop, as_us, stale_or_failed};
 use crate::context::CallError;
 
 /// The schema's bound on shortfalls.
-const MOST_SHORTFALLS: usize = 32;
+const MOST_SHORTFALLS: usize = 64;
 /// A change that loses this many races in a row is left to the next pass.
 const RACES: usize = 4;
 
@@ -72,6 +72,8 @@ pub async fn tidy(job: &Job<'_>, pool: &Pool, sequences: &[i64], shortfalls: boo
 pub struct Lack<'a> {
     /// Instance type, or `*`.
     pub instance_type: &'a str,
+    /// Subnet, where only that one lacks it.
+    pub subnet: Option<&'a str>,
     /// Why.
     pub reason: Reason,
     /// A sentence.
@@ -80,13 +82,15 @@ pub struct Lack<'a> {
 
 /// Notes that the pool is short, or still is: the next try is later each time, by the class of the error.
 pub fn note_shortfall(status: &mut CapacityPoolStatus, lack: &Lack<'_>, error: &CloudError, now: Timestamp) {
-    let old = status.shortfalls.iter().position(|s| s.instance_type == lack.instance_type).map(|i| status.shortfalls.remove(i));
+    let same = |s: &Shortfall| s.instance_type == lack.instance_type && s.subnet.as_deref() == lack.subnet;
+    let old = status.shortfalls.iter().position(same).map(|i| status.shortfalls.remove(i));
     let attempts = old.map_or(1, |s| s.attempts.saturating_add(1));
     if status.shortfalls.len() >= MOST_SHORTFALLS {
         status.shortfalls.remove(0);
     }
     status.shortfalls.push(Shortfall {
         instance_type: lack.instance_type.to_owned(),
+        subnet: lack.subnet.map(str::to_owned),
         reason: lack.reason,
         message: lack.message.chars().take(1024).collect(),
         at: Time(whole_seconds(now)),
@@ -95,9 +99,9 @@ pub fn note_shortfall(status: &mut CapacityPoolStatus, lack: &Lack<'_>, error: &
     });
 }
 
-/// The type can be had again.
-pub fn end_shortfall(status: &mut CapacityPoolStatus, instance_type: &str) {
-    status.shortfalls.retain(|s| s.instance_type != instance_type);
+/// The type can be had again, and the subnet has room.
+pub fn end_shortfall(status: &mut CapacityPoolStatus, instance_type: &str, subnet: &str) {
+    status.shortfalls.retain(|s| s.subnet.as_deref().map_or(s.instance_type != instance_type, |full| full != subnet));
 }
 
 #[cfg(test)]
@@ -108,12 +112,16 @@ mod tests {
     fn a_shortfall_that_is_met_again_waits_longer_and_ends_with_a_success() {
         let (mut status, now) = (CapacityPoolStatus::default(), "2026-12-05T10:00:00Z".parse().unwrap());
         let error = CloudError::InsufficientCapacity { instance_type: "c6i.large".into(), place: "subnet-0a1b2c".into() };
-        let lack = Lack { instance_type: "c6i.large", reason: error.reason(), message: error.to_string() };
+        let lack = Lack { instance_type: "c6i.large", subnet: None, reason: error.reason(), message: error.to_string() };
         note_shortfall(&mut status, &lack, &error, now);
         note_shortfall(&mut status, &lack, &error, now);
         assert_eq!((status.shortfalls.len(), status.shortfalls[0].attempts), (1, 2));
         assert_eq!(status.shortfalls[0].retry_at.0.duration_since(now).as_secs(), 360);
-        end_shortfall(&mut status, "c6i.large");
+        let full = Lack { instance_type: "*", subnet: Some("subnet-0a1b2c"), ..lack };
+        note_shortfall(&mut status, &full, &error, now);
+        end_shortfall(&mut status, "c6i.large", "subnet-0other");
+        assert_eq!(status.shortfalls.iter().map(|s| s.subnet.as_deref()).collect::<Vec<_>>(), [full.subnet]);
+        end_shortfall(&mut status, "m6i.large", "subnet-0a1b2c");
         assert!(status.shortfalls.is_empty());
     }
 }

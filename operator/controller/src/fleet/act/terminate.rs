@@ -10,7 +10,7 @@ use super::{
     launch::say,
     ledger::{self, Lack},
 };
-use crate::fleet::observe::instances::Kept;
+use crate::fleet::observe::kept::Kept;
 
 /// Terminates them, and takes them out of the ledger, which would otherwise speak for them a while longer.
 pub async fn terminate(job: &Job<'_>, pool: &Pool, instances: &[String], reason: Reason) -> Result<Done, Stop> {
@@ -63,7 +63,7 @@ async fn forget(job: &Job<'_>, pool: &Pool, gone: &[String], short: Option<usize
             let message = format!(
                 "{count} instances ran and never became nodes: look at the launch template's user data, its security groups and the node's access to the cluster"
             );
-            ledger::note_shortfall(status, &Lack { instance_type: "*", reason: Reason::NeverJoined, message }, &pace, job.now);
+            ledger::note_shortfall(status, &Lack { instance_type: "*", subnet: None, reason: Reason::NeverJoined, message }, &pace, job.now);
         }
         true
     })

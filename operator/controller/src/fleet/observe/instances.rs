@@ -8,12 +8,16 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onsale_api::pool::Launch;
 use onsale_cloud::{CloudError, Instance, InstanceState, Owner};
 use onsale_planner::snapshot;
 use tokio::sync::Notify;
 
+use super::{
+    kept::{self, Kept},
+    together,
+};
 use crate::config::Config;
 
 /// What is known of the instances of one pool.
@@ -32,8 +36,8 @@ struct Listing {
     seen: BTreeSet<String>,
     /// IDs that we terminated, each with the number of that change.
     terminated: BTreeMap<String, u64>,
-    /// IDs that the cloud would not terminate.
-    kept: BTreeMap<String, Kept>,
+    /// Instances that the cloud would not terminate.
+    kept: kept::Memory,
     /// Why the last call failed.
     error: Option<CloudError>,
     /// Failures in a row.
@@ -41,20 +45,6 @@ struct Listing {
     /// There was a good answer, or there can be no instances.
     known: bool,
 }
-
-/// An instance that the cloud would not terminate. Losing this costs a call, not an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// What the cloud said.
-    pub error: CloudError,
-    /// Failures in a row.
-    failures: i32,
-    /// Monotonic time of the next try.
-    until: Duration,
-}
-
-/// Instances that were refused and are tried again in one pass, each in a call of its own.
-const MOST_ALONE: usize = 8;
 
 /// Listings by the UID of the pool.
 #[derive(Default)]
@@ -94,7 +84,7 @@ impl Listing {
             instances: Vec::new(),
             seen: BTreeSet::new(),
             terminated: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            kept: kept::Memory::default(),
             error: None,
             failures: 0,
         }
@@ -121,9 +111,7 @@ impl Listing {
                 self.seen.extend(instances.iter().map(|i| i.id.clone()));
                 self.terminated.retain(|_, change| *change > changes);
                 let ends = |i: &&Instance| matches!(i.state, InstanceState::Leaving | InstanceState::Gone);
-                for instance in instances.iter().filter(ends) {
-                    self.kept.remove(&instance.id);
-                }
+                instances.iter().filter(ends).for_each(|i| self.kept.forget(&i.id));
                 (self.instances, self.error, self.failures, self.known) = (instances, None, 0, true);
                 // Terminated while the answer was on its way: it is older than what we know.
                 self.leave();
@@ -207,16 +195,13 @@ impl Instances {
     pub fn of(&self, uid: &str, ledger: &[Launch], now: Timestamp, grace: Duration) -> Option<Vec<snapshot::Instance>> {
         let all = self.lock();
         let listing = all.get(uid).filter(|l| l.known && l.error.is_none())?;
-        Some(merge(&listing.instances, &listing.seen, ledger, now, grace))
+        Some(together::merge(&listing.instances, &listing.seen, ledger, now, grace))
     }
 
     /// Takes what is listed already off launches that have not been answered yet: it would count twice.
     pub fn discount(&self, uid: &str, ledger: &mut [Launch]) {
-        let all = self.lock();
-        let Some(listing) = all.get(uid) else { return };
-        for entry in ledger.iter_mut().filter(|e| !e.resolved) {
-            let listed = listing.instances.iter().filter(|i| i.sequence == entry.sequence).count();
-            entry.count = entry.count.saturating_sub(i32::try_from(listed).unwrap_or(i32::MAX)).max(0);
+        if let Some(listing) = self.lock().get(uid) {
+            together::discount(&listing.instances, ledger);
         }
     }
 
@@ -242,48 +227,29 @@ impl Instances {
         self.change(uid, |listing| {
             listing.terminated.extend(ids.iter().map(|id| (id.clone(), listing.changes)));
             listing.seen.extend(ids.iter().cloned());
-            listing.kept.retain(|id, _| !ids.contains(id));
+            ids.iter().for_each(|id| listing.kept.forget(id));
             listing.leave();
         });
     }
 
-    /// The cloud failed to terminate these in one call; some may be gone all the same, so it is asked again. A refusal says nothing about which of several
-    /// it is about: each is tried by itself next, at once. Otherwise the pause is that of the error.
+    /// The cloud failed to terminate these in one call; some may be gone all the same, so it is asked again.
     pub fn kept(&self, uid: &str, ids: &[String], error: &CloudError, monotonic: Duration) {
-        self.change(uid, |listing| {
-            for id in ids {
-                let failures = listing.kept.get(id).map_or(0, |k| k.failures).saturating_add(1);
-                let several = error.is_final() && ids.len() > 1;
-                let pause = if several { Duration::ZERO } else { error.retry(failures).unsigned_abs() };
-                listing.kept.insert(id.clone(), Kept { error: error.clone(), failures, until: monotonic + pause });
-            }
-        });
+        self.change(uid, |listing| listing.kept.note(ids, error, monotonic));
     }
 
-    /// The calls that terminate these instances: one for all that nothing is known against, one for each that was refused, when its pause is over.
+    /// The calls that terminate these instances, as far as they are due.
     pub fn calls(&self, uid: &str, ids: &[String], monotonic: Duration) -> Vec<Vec<String>> {
-        let all = self.lock();
-        let of = |id: &String| all.get(uid).and_then(|l| l.kept.get(id));
-        let due = |id: &&String| of(id).is_none_or(|k| k.until <= monotonic);
-        let (alone, together): (Vec<&String>, Vec<&String>) =
-            ids.iter().filter(due).partition(|id| of(id).is_some_and(|k| k.error.is_final()));
-        let together: Vec<String> = together.into_iter().cloned().collect();
-        let alone = alone.into_iter().take(MOST_ALONE).map(|id| vec![id.clone()]);
-        (!together.is_empty()).then_some(together).into_iter().chain(alone).collect()
+        self.lock().get(uid).map_or_else(|| vec![ids.to_vec()], |listing| listing.kept.calls(ids, monotonic))
     }
 
     /// Of these, the instances that the cloud would not terminate.
     pub fn kept_of(&self, uid: &str, ids: &[String]) -> Vec<(String, Kept)> {
-        let all = self.lock();
-        let kept = |id: &String| Some((id.clone(), all.get(uid)?.kept.get(id)?.clone()));
-        ids.iter().filter_map(kept).collect()
+        self.lock().get(uid).map(|listing| listing.kept.of(ids)).unwrap_or_default()
     }
 
-    /// How long until the next pause of one of them is over.
+    /// How long until an instance that the cloud would not terminate is tried again.
     pub fn retry_in(&self, monotonic: Duration) -> Option<Duration> {
-        let all = self.lock();
-        let pauses = all.values().flat_map(|l| l.kept.values()).map(|k| k.until.saturating_sub(monotonic));
-        pauses.filter(|left| !left.is_zero()).min()
+        self.lock().values().filter_map(|listing| listing.kept.retry_in(monotonic)).min()
     }
 
     fn change(&self, uid: &str, change: impl FnOnce(&mut Listing)) {
@@ -295,40 +261,8 @@ impl Instances {
     }
 }
 
-/// Listed instances and those that the ledger says exist although the cloud does not list them yet, sorted by ID.
-fn merge(listed: &[Instance], seen: &BTreeSet<String>, ledger: &[Launch], now: Timestamp, grace: Duration) -> Vec<snapshot::Instance> {
-    let exists = |i: &&Instance| i.state != InstanceState::Gone;
-    let mut all: BTreeMap<String, snapshot::Instance> = listed.iter().filter(exists).map(|i| (i.id.clone(), brief(i))).collect();
-    let young = |entry: &&Launch| now.duration_since(entry.at.0) < SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-    for entry in ledger.iter().filter(|e| e.resolved).filter(young) {
-        for id in entry.instances.iter().filter(|id| !seen.contains(*id)) {
-            let (instance_type, launched_at) = (entry.instance_type.clone(), entry.at.0);
-            all.entry(id.clone()).or_insert(snapshot::Instance {
-                id: id.clone(),
-                instance_type,
-                leaving: false,
-                stopped: false,
-                launched_at,
-            });
-        }
-    }
-    all.into_values().collect()
-}
-
-fn brief(instance: &Instance) -> snapshot::Instance {
-    snapshot::Instance {
-        id: instance.id.clone(),
-        instance_type: instance.instance_type.clone(),
-        leaving: matches!(instance.state, InstanceState::Leaving | InstanceState::Stopped),
-        stopped: instance.state == InstanceState::Stopped,
-        launched_at: instance.launched_at,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const POOL: &str = "uid-9";
@@ -414,57 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_tried_alone_and_less_and_less_often_and_what_was_lost_together() {
-        let (bench, ids) = (Bench::new(false), ["i-1".to_owned(), "i-2".to_owned()]);
-        let refused = CloudError::Invalid { message: "OperationNotPermitted".into() };
-        let calls = |at| bench.0.calls(POOL, &ids, secs(at));
-        assert_eq!(calls(0), [ids.to_vec()]);
-        bench.0.kept(POOL, &ids, &CloudError::Throttled, secs(0));
-        assert_eq!((calls(1), calls(2)), (vec![], vec![ids.to_vec()]));
-        bench.0.kept(POOL, &ids, &refused, secs(2));
-        assert_eq!(calls(2), [[ids[0].clone()], [ids[1].clone()]]);
-        bench.0.terminated(POOL, &ids[1..]);
-        bench.0.kept(POOL, &ids[..1], &refused, secs(2));
-        assert_eq!(bench.0.kept_of(POOL, &ids).into_iter().map(|(id, k)| (id, k.error)).collect::<Vec<_>>(), [(ids[0].clone(), refused)]);
-        assert_eq!(bench.0.retry_in(secs(2)), Some(secs(240)));
-        assert_eq!(calls(3), [[ids[1].clone()]], "nothing is known against it any more");
-        let leaving = Instance { state: InstanceState::Leaving, ..instance("i-1") };
-        bench.0.answered(&bench.due(3).unwrap(), Ok(vec![leaving]), secs(4));
-        assert_eq!((bench.0.kept_of(POOL, &ids), bench.0.retry_in(secs(4))), (vec![], None));
-    }
-
-    #[test]
-    fn what_an_unanswered_launch_made_counts_once() {
-        let bench = Bench::new(false);
+    fn an_instance_that_is_leaving_after_all_was_not_kept() {
+        let (bench, ids) = (Bench::new(false), ["i-1".to_owned()]);
         bench.0.answered(&bench.due(0).unwrap(), Ok(vec![instance("i-1")]), secs(1));
-        let mut entries = ledger("2026-12-05T10:00:00Z");
-        bench.0.discount(POOL, &mut entries);
-        assert_eq!(entries[0].count, 2, "an answer says what it made");
-        entries[0].resolved = false;
-        bench.0.discount(POOL, &mut entries);
-        assert_eq!(entries[0].count, 1);
-    }
-
-    fn ledger(at: &str) -> Vec<Launch> {
-        let entry = json!({"sequence": 1, "token": "t", "instanceType": "c6i.large", "subnet": "subnet-0a1b2c", "count": 2, "at": at, "resolved": true,
-            "launchTemplate": {"name": "burst", "version": "1"}, "instances": ["i-1", "i-2"]});
-        vec![serde_json::from_value(entry).unwrap()]
-    }
-
-    fn ids(seen: &[&str], at: &str) -> Vec<String> {
-        let seen = seen.iter().map(|s| (*s).to_owned()).collect();
-        let now = "2026-12-05T10:04:00Z".parse().unwrap();
-        merge(&[instance("i-1")], &seen, &ledger(at), now, Duration::from_secs(300)).into_iter().map(|i| i.id).collect()
-    }
-
-    #[test]
-    fn believes_the_ledger_for_a_while_about_instances_that_are_not_listed_yet() {
-        assert_eq!(ids(&["i-1"], "2026-12-05T10:00:00Z"), ["i-1", "i-2"]);
-        assert_eq!(ids(&["i-1"], "2026-12-05T09:58:00Z"), ["i-1"]);
-    }
-
-    #[test]
-    fn an_instance_that_was_listed_once_and_is_missing_now_is_gone() {
-        assert_eq!(ids(&["i-1", "i-2"], "2026-12-05T10:00:00Z"), ["i-1"]);
+        bench.0.kept(POOL, &ids, &CloudError::Throttled, secs(2));
+        assert_eq!((bench.0.kept_of(POOL, &ids).len(), bench.0.retry_in(secs(2))), (1, Some(secs(2))));
+        let leaving = Instance { state: InstanceState::Leaving, ..instance("i-1") };
+        bench.0.answered(&bench.due(2).unwrap(), Ok(vec![leaving]), secs(3));
+        assert_eq!((bench.0.kept_of(POOL, &ids), bench.0.retry_in(secs(3))), (vec![], None));
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
 //! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
-//! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`]: what the cloud is asked for beside the passes
+//! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
+//!   [`together`]: its lists and the launch ledger
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
 pub mod custom;
 pub mod gaps;
 pub mod instances;
+pub mod kept;
 pub mod lister;
 pub mod namespace;
 pub mod node;
@@ -17,6 +19,7 @@ pub mod scaler;
 mod snapshot;
 pub mod store;
 pub mod target;
+mod together;
 pub mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -61,7 +61,7 @@ fn capacity(pool: &Pool, plan: &PoolPlan, trouble: &[Waiting]) -> Verdict {
     if let Some(unknown) = trouble.iter().find(|t| t.reason == Reason::Unknown) {
         return verdict(None, Reason::Unknown, &unknown.message);
     }
-    if let Some(shortfall) = pool.status.shortfalls.last().filter(|_| !plan.idle) {
+    if let Some(shortfall) = onsale_planner::pools::lacks(pool).last().filter(|_| !plan.idle) {
         let message = format!("{}; tried {} times, not again before {}", shortfall.message, shortfall.attempts, shortfall.retry_at.0);
         return verdict(Some(false), shortfall.reason, &message);
     }
@@ -119,6 +119,7 @@ mod tests {
         let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default());
         short.status.shortfalls.push(Shortfall {
             instance_type: "c6i.large".into(),
+            subnet: None,
             reason: Reason::InvalidConfiguration,
             message: "no template".into(),
             at: at.clone(),
