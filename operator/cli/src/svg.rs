@@ -18,8 +18,10 @@ const RIGHT: f64 = 24.0;
 /// Height of one lane, and of the bars in it.
 const LANE: f64 = 34.0;
 const BAR: f64 = 26.0;
-/// Above the lanes of a sale: headline, two rows of markers.
-const HEAD: f64 = 112.0;
+/// Above the lanes of a sale: headline, rows of markers.
+const HEAD: f64 = 128.0;
+/// Rows that the names of markers are spread over, so that neighbours stay legible.
+const ROWS: usize = 3;
 /// Below them: the axis.
 const FOOT: f64 = 56.0;
 
@@ -36,7 +38,7 @@ pub fn svg(preview: &Preview) -> String {
     let mut body = String::new();
     let mut top = 0.0;
     for sale in &preview.sales {
-        top += panel(&mut body, sale, top);
+        top += panel(&mut body, sale, top, preview.sales.len() == 1);
     }
     let height = top.max(40.0);
     format!(
@@ -93,7 +95,7 @@ fn escape(text: &str) -> String {
 }
 
 /// One sale; returns its height.
-fn panel(out: &mut String, sale: &SalePreview, top: f64) -> f64 {
+fn panel(out: &mut String, sale: &SalePreview, top: f64, alone: bool) -> f64 {
     let (word, colour) = if sale.verdict == Verdict::Go { ("GO", "#1a7f37") } else { ("NO-GO", "#b42318") };
     let _ = writeln!(
         out,
@@ -129,7 +131,7 @@ fn panel(out: &mut String, sale: &SalePreview, top: f64) -> f64 {
     for (n, lane) in lanes.iter().enumerate() {
         lane.draw(out, &axis, first + LANE * n as f64, sale);
     }
-    legend(out, bottom + 44.0);
+    legend(out, bottom + 44.0, alone);
     HEAD + LANE * lanes.len() as f64 + FOOT
 }
 
@@ -142,7 +144,7 @@ fn grid(out: &mut String, axis: &Axis, first: f64, bottom: f64) {
     }
 }
 
-/// Instants that matter, their names on two rows so that neighbours stay legible.
+/// Instants that matter.
 fn markers(out: &mut String, axis: &Axis, times: &Times, first: f64, bottom: f64) {
     let late = times.ready_at_latest.is_some_and(|at| at > times.ready_by);
     let all = [
@@ -155,15 +157,15 @@ fn markers(out: &mut String, axis: &Axis, times: &Times, first: f64, bottom: f64
     ];
     let mut shown: Vec<(Timestamp, &str, &str)> = all.into_iter().filter_map(|(at, name, colour)| Some((at?, name, colour))).collect();
     shown.sort_by_key(|(at, ..)| *at);
-    let (mut ends, mut labels) = ([f64::MIN; 2], Vec::new());
+    let (mut ends, mut labels) = ([f64::MIN; ROWS], Vec::new());
     for (at, name, colour) in shown {
         let x = axis.x(at);
         let label = format!("{name} {}", axis.clock(at, "%H:%M:%S"));
         let half = label.chars().count() as f64 * 3.4;
         let middle = x.clamp(LEFT + half, WIDTH - 8.0 - half);
-        let row = usize::from(middle - half < ends[0] + 8.0);
+        let row = ends.iter().position(|end| middle - half > end + 8.0).unwrap_or(ROWS - 1);
         ends[row] = middle + half;
-        let y = first - 26.0 + 16.0 * row as f64;
+        let y = first - 42.0 + 16.0 * row as f64;
         let _ = writeln!(
             out,
             "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\" stroke=\"{colour}\" stroke-dasharray=\"3 3\"/>",
@@ -179,13 +181,16 @@ fn markers(out: &mut String, axis: &Axis, times: &Times, first: f64, bottom: f64
     }
 }
 
-fn legend(out: &mut String, y: f64) {
+fn legend(out: &mut String, y: f64, alone: bool) {
     let parts = [(COMING, "nodes on their way"), (NODES, "nodes Ready"), (FLOORS, "replicas guaranteed")];
     let mut x = LEFT;
     for (colour, name) in parts {
         let _ = writeln!(out, "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"10\" fill=\"{colour}\"/>", y - 9.0);
         text(out, (x + 17.0, y), &format!("font-size=\"11\" fill=\"{FAINT}\""), name);
         x += 17.0 + name.len() as f64 * 6.0 + 22.0;
+    }
+    if !alone {
+        text(out, (x, y), &format!("font-size=\"11\" fill=\"{FAINT}\""), "all sales together");
     }
 }
 
@@ -251,8 +256,8 @@ impl Lane {
     fn figures(&self, out: &mut String, axis: &Axis, base: f64, values: &[(Timestamp, (i32, i32))], most: i32) {
         let peak = values.iter().position(|(_, (there, _))| *there == most);
         let Some(from) = peak else { return };
-        let until = values[from..].iter().find(|(_, (there, _))| *there < most).map_or(values[from].0, |(at, _)| *at);
-        let middle = f64::midpoint(axis.x(values[from].0), axis.x(until));
+        let until = values[from..].iter().find(|(_, (there, _))| *there < most).map_or(WIDTH - RIGHT, |(at, _)| axis.x(*at));
+        let middle = f64::midpoint(axis.x(values[from].0), until);
         let bold = "text-anchor=\"middle\" font-weight=\"bold\" fill=\"#ffffff\"";
         let unit = if matches!(self, Self::Pool(_)) && most == 1 {
             " node"

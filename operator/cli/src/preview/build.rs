@@ -243,7 +243,7 @@ impl View<'_> {
         let all = &self.night.samples;
         // The one before it too: how things are on an ordinary day.
         let first = all.iter().rposition(|(at, _)| *at < from).unwrap_or(0);
-        all.iter().skip(first).filter(|(at, _)| to.is_none_or(|to| *at <= to)).cloned().collect()
+        all.iter().skip(first).filter(|(at, _)| to.is_none_or(|to| onsale_api::time::whole_seconds(*at) <= to)).cloned().collect()
     }
 }
 

@@ -24,7 +24,7 @@ const MOST_AT_ONCE: usize = 60;
 /// Plans in all.
 const MOST: usize = 3_000;
 /// Replicas times nodes at the peak that are rehearsed in a moment; what is larger is told from the plan alone.
-const LARGEST: usize = 4_000_000;
+const LARGEST: usize = 1_000_000;
 
 /// Something that people see.
 #[derive(Clone, Debug, PartialEq, Eq)]
