@@ -6,6 +6,8 @@ use onsale_planner::{Plan, Snapshot, plan, plan::SalePlan, snapshot::SaleId};
 
 /// The most that the schema allows a pool or a budget.
 const MOST_NODES: i64 = 5_000;
+/// The most that the schema allows `maxLatency`, an hour, in microseconds.
+const MOST_LATENCY: i64 = 3_600_000_000;
 /// The most replicas that the schema allows a workload.
 const MOST_REPLICAS: i64 = 10_000;
 
@@ -18,6 +20,8 @@ enum Bound {
     /// In whole units of money.
     BudgetCost,
     ScalerMax(usize),
+    /// Of the sale's workload with this index, in microseconds.
+    MaxLatency(usize),
 }
 
 /// What would make the sale a go: single changes, any of which is enough; or, where none is, all of them together.
@@ -78,6 +82,8 @@ impl Attempt<'_> {
             let scaled = |w: &onsale_planner::snapshot::Workload| w.id == id && w.target.as_ref().is_some_and(|t| t.max.is_some());
             all.extend(self.seen.workloads.iter().position(scaled).map(Bound::ScalerMax));
         }
+        let bounded = sale.spec.workloads.iter().enumerate().filter(|(_, w)| w.max_latency.is_some());
+        all.extend(bounded.map(|(n, _)| Bound::MaxLatency(n)));
         all
     }
 
@@ -92,6 +98,7 @@ impl Attempt<'_> {
             Bound::BudgetNodes => budget().max_nodes.unwrap_or_default().into(),
             Bound::BudgetCost => budget().max_hourly_cost.unwrap_or_default().micros() / 1_000_000,
             Bound::ScalerMax(n) => self.seen.workloads[*n].target.as_ref().and_then(|t| t.max).unwrap_or_default().into(),
+            Bound::MaxLatency(n) => sale.spec.workloads[*n].max_latency.unwrap_or_default().micros(),
         }
     }
 
@@ -100,6 +107,7 @@ impl Attempt<'_> {
             Bound::PoolNodes(_) | Bound::PoolNodesEach(_) | Bound::BudgetNodes => MOST_NODES,
             Bound::BudgetCost => 999_999_999,
             Bound::ScalerMax(_) => MOST_REPLICAS,
+            Bound::MaxLatency(_) => MOST_LATENCY,
         }
     }
 
@@ -122,6 +130,7 @@ impl Attempt<'_> {
                     target.max = Some(number);
                 }
             }
+            Bound::MaxLatency(n) => seen.sales[self.sale].spec.workloads[*n].max_latency = Some(GoDuration::from_micros(value)),
         }
     }
 
@@ -195,6 +204,10 @@ impl Attempt<'_> {
                 let field = work.target.as_ref().map(|t| t.field.clone());
                 let name = field.as_ref().map_or(work.id.name.as_str(), |f| f.name.as_str());
                 format!("maxReplicas of {name}: {now} -> {value}")
+            }
+            Bound::MaxLatency(n) => {
+                let name = &self.seen.sales[self.sale].spec.workloads[*n].target.name;
+                format!("maxLatency of {name}: {} -> {}", GoDuration::from_micros(now), GoDuration::from_micros(value))
             }
         }
     }
