@@ -40,7 +40,7 @@ pub struct Plan {
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// Plan as if it were this instant, in RFC 3339. Default: the present.
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub at: Option<Timestamp>,
     /// Nodes of a pool of existing nodes that the files do not hold, such as phx-dc=20,cpu=20,memory=96Gi[,pods=110]; may be given several times.
     #[arg(long, value_name = "POOL=COUNT,cpu=..,memory=..", value_parser = crate::assumed::parse)]
@@ -84,6 +84,12 @@ pub enum Colour {
     Always,
     /// Never.
     Never,
+}
+
+/// An instant that a plan can be made for.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let at = text.parse::<Timestamp>().ok().filter(|at| crate::read::rules::is_plannable(*at));
+    at.ok_or_else(|| "write an instant in RFC 3339 such as 2026-11-21T08:00:00Z, in a year from 1970 to 8999".to_owned())
 }
 
 impl Plan {

@@ -148,7 +148,17 @@ fn bad_input_is_told_all_at_once_and_is_1() {
     assert_eq!(onsale(&[&["plan"]], "").0, 1);
     assert_eq!(onsale(&[&["plan", "-f", "examples/pools.yaml"]], "").0, 1);
     assert_eq!(onsale(&[&EXAMPLES, &SALE, &["--nodes", "lax-local-zone=3,cpu=1,memory=1Gi"]], "").0, 1);
+    for at in ["yesterday", "9999-12-31T23:59:59Z"] {
+        let (code, _, err) = onsale(&[&EXAMPLES, &SALE, &["--at", at]], "");
+        assert_eq!((code, err.contains("write an instant in RFC 3339")), (1, true), "{err}");
+    }
     assert_eq!(onsale(&[&["--help"]], "").0, 0);
+}
+
+#[test]
+fn an_opening_at_the_end_of_time_is_bad_input() {
+    let (code, _, err) = changed("opensAt: \"2026-12-05T10:00:00\"", "opensAt: \"9998-12-31T10:00:00\"", &[]);
+    assert_eq!((code, err.contains("further away than anybody plans")), (1, true), "{err}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the API server checks of our own kinds when they are applied: the CRD's structure, its CEL rules, names, and instants that exist.
 
+use jiff::{Timestamp, tz::TimeZone};
 use kube::{CustomResourceExt, core::object::HasSpec};
 use kube_cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use onsale_api::{CapacityPool, OnSale, time::TimeError};
@@ -73,12 +74,26 @@ impl Default for AllRules {
 #[must_use]
 pub fn instant(sale: &OnSale) -> Option<Fault> {
     let spec = sale.spec();
-    let error = onsale_api::time::resolve(&spec.opens_at, spec.time_zone.as_deref()).err()?;
+    let error = match onsale_api::time::resolve(&spec.opens_at, spec.time_zone.as_deref()) {
+        Ok(opens_at) if is_plannable(opens_at) => return None,
+        Ok(opens_at) => {
+            let message = format!("Invalid value: {opens_at} is further away than anybody plans: write a year from 1970 to 8999");
+            return Some(Fault { field: "spec.opensAt".to_owned(), message });
+        }
+        Err(error) => error,
+    };
     let (field, message) = match error {
         TimeError::UnknownZone(_) => ("spec.timeZone", format!("unknown time zone: {error}")),
         other => ("spec.opensAt", other.to_string()),
     };
     Some(Fault { field: field.to_owned(), message })
+}
+
+/// Within bounds that leave room for every window and lead time that there may be.
+#[must_use]
+pub fn is_plannable(at: Timestamp) -> bool {
+    const YEARS: std::ops::Range<i16> = 1970..9000;
+    YEARS.contains(&at.to_zoned(TimeZone::UTC).year())
 }
 
 /// `metadata` as the API server wants it of every object.
