@@ -31,12 +31,12 @@ pub struct Plan {
     pub next_change: Option<Timestamp>,
 }
 
-/// What a sale that waits for its start would get at its peak, together with every sale that is active.
+/// What a sale that waits for its start would get at its peak, together with every sale whose time it shares.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Forecast {
     /// The sale.
     pub sale: SaleId,
-    /// Every workload of the snapshot as it would be planned then.
+    /// The workloads that it names, as they would be planned then.
     pub workloads: Vec<WorkloadPlan>,
     /// Rented nodes at the charge of the sale, by pool and instance type.
     pub nodes: BTreeMap<String, BTreeMap<String, i32>>,

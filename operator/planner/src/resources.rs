@@ -93,9 +93,20 @@ impl Resources {
     /// How many of `item` fit into this; an item that asks for nothing fits without end, as `i64::MAX`.
     #[must_use]
     pub fn count_of(&self, item: &Self) -> i64 {
-        let pairs = [(self.cpu, item.cpu), (self.memory, item.memory), (self.pods, item.pods)];
-        let extended = item.extended.iter().map(|(name, ask)| (self.extended.get(name).copied().unwrap_or_default(), *ask));
-        pairs.into_iter().chain(extended).filter(|(_, ask)| *ask > 0).map(|(have, ask)| have.max(0) / ask).min().unwrap_or(i64::MAX)
+        let mut least = i64::MAX;
+        // Most of what is asked is whether a full node takes one more: the first resource that does not reach settles it.
+        for (have, ask) in [(self.cpu, item.cpu), (self.memory, item.memory), (self.pods, item.pods)] {
+            if ask > 0 {
+                if have < ask {
+                    return 0;
+                }
+                least = least.min(have / ask);
+            }
+        }
+        for (name, ask) in item.extended.iter().filter(|(_, ask)| **ask > 0) {
+            least = least.min(self.extended.get(name).copied().unwrap_or_default().max(0) / ask);
+        }
+        least
     }
 }
 

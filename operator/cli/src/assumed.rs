@@ -1,0 +1,115 @@
+//! Nodes that a person says are there: `--nodes phx-dc=20,cpu=20,memory=96Gi`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector};
+use onsale_api::{Amount, names, selector};
+use onsale_planner::{
+    objects::{
+        node::{NodeRecord, Tenants},
+        requests,
+    },
+    resources::{DEFAULT_PODS, Resources},
+    snapshot::{Node, Pool},
+};
+
+use crate::world::Facts;
+
+/// The most nodes of one pool: Kubernetes' own bound for a cluster.
+const MOST: usize = 5_000;
+
+/// Equal nodes of one pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assumed {
+    /// Pool.
+    pub pool: String,
+    /// How many, up to 5000.
+    pub count: usize,
+    /// What each offers.
+    pub allocatable: BTreeMap<String, Quantity>,
+}
+
+/// From the flag's text.
+///
+/// # Errors
+/// What is wrong with it, and how to write it.
+pub fn parse(text: &str) -> Result<Assumed, String> {
+    let help = "write POOL=COUNT,cpu=20,memory=96Gi";
+    let (pool, rest) = text.split_once('=').ok_or(help)?;
+    let mut parts = rest.split(',');
+    let count = parts
+        .next()
+        .and_then(|n| n.parse().ok())
+        .filter(|n| *n <= MOST)
+        .ok_or_else(|| format!("{help}; COUNT is a number up to {MOST}"))?;
+    let mut allocatable = BTreeMap::from([("pods".to_owned(), Quantity(DEFAULT_PODS.to_string()))]);
+    for part in parts {
+        let (name, amount) = part.split_once('=').ok_or(help)?;
+        amount.parse::<Amount>().map_err(|e| format!("{name}: {e}"))?;
+        allocatable.insert(name.to_owned(), Quantity(amount.to_owned()));
+    }
+    if !allocatable.contains_key("cpu") || !allocatable.contains_key("memory") {
+        return Err(format!("{help}: cpu and memory must both be there"));
+    }
+    Ok(Assumed { pool: pool.to_owned(), count, allocatable })
+}
+
+/// Adds the nodes.
+///
+/// # Errors
+/// When there is no such pool, or it has no existing nodes.
+pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
+    for assumed in all {
+        let pool = facts.pools.get(&assumed.pool).ok_or_else(|| format!("--nodes {}: there is no such CapacityPool", assumed.pool))?;
+        let Some(existing) = &pool.spec.nodes.existing else {
+            return Err(format!(
+                "--nodes {}: the operator rents the nodes of this pool; only those of pools with nodes.existing can be assumed",
+                assumed.pool
+            ));
+        };
+        let Some(labels) = labels(&existing.selector, &pool.spec.zone) else {
+            return Err(format!("--nodes {}: no node can be assumed for its selector: give Node manifests instead", assumed.pool));
+        };
+        let allocatable = requests::resources(&assumed.allocatable);
+        let record = NodeRecord { instance: None, labels, ready: true, cordoned: false, draining: false, taint: None, allocatable };
+        facts.nodes.extend((1..=assumed.count).map(|n| (format!("{}-{n:04}", assumed.pool), record.clone())));
+    }
+    Ok(())
+}
+
+/// A node of a pool that nobody told us of, without any room yet.
+#[must_use]
+pub fn node(pool: &Pool) -> Option<Node> {
+    let labels = labels(&pool.spec.nodes.existing.as_ref()?.selector, &pool.spec.zone)?;
+    let allocatable = Resources::default();
+    let record = NodeRecord { instance: None, labels, ready: true, cordoned: false, draining: false, taint: None, allocatable };
+    let name = format!("{}-unknown", pool.name);
+    Some(record.node(&name, &name, &pool.name, false, Tenants::default()))
+}
+
+/// Labels that a selector asks for, and the zone's; `None` where there is no telling.
+fn labels(selector: &LabelSelector, zone: &str) -> Option<BTreeMap<String, String>> {
+    let mut labels = selector.match_labels.clone().unwrap_or_default();
+    for wish in selector.match_expressions.iter().flatten() {
+        let value = wish.values.as_ref().and_then(|v| v.first()).cloned().unwrap_or_default();
+        if matches!(wish.operator.as_str(), "In" | "Exists") {
+            labels.entry(wish.key.clone()).or_insert(value);
+        }
+    }
+    labels.entry(names::ZONE.to_owned()).or_insert_with(|| zone.to_owned());
+    selector::matches(selector, &labels).then_some(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write_and_says_how_to_write_it() {
+        let good = parse("phx-dc=20,cpu=20,memory=96Gi").unwrap();
+        assert_eq!((good.pool.as_str(), good.count, good.allocatable["pods"].0.as_str()), ("phx-dc", 20, "110"));
+        for bad in ["phx-dc", "phx-dc=x,cpu=1,memory=1Gi", "phx-dc=2,cpu=1", "phx-dc=2,cpu=one,memory=1Gi", "p=9000,cpu=1,memory=1Gi"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What cannot be had, and why.
+
+use onsale_api::Reason;
+use onsale_planner::plan::{SalePlan, Waiting, WorkloadPlan};
+
+use super::Missing;
+use crate::world::World;
+
+/// What is missing, workload by workload, then for the sale as a whole.
+#[must_use]
+pub fn missing(world: &World, plan: &SalePlan, workloads: &[&WorkloadPlan]) -> Vec<Missing> {
+    let mut all: Vec<Missing> = Vec::new();
+    let mut said: Vec<String> = Vec::new();
+    for work in workloads.iter().filter(|w| w.unplaced > 0) {
+        for why in &work.problems {
+            let (reason, message) = explain(world, why);
+            said.push(format!("{}: {}", work.id.name, why.message));
+            said.push(why.message.clone());
+            let missing =
+                Missing { workload: Some(work.id.name.clone()), replicas: Some(work.unplaced), reason, message, until: why.until };
+            if !all.contains(&missing) {
+                all.push(missing);
+            }
+        }
+    }
+    for why in plan.waiting_for.iter().filter(|w| !said.contains(&w.message) && !remarks(w)) {
+        let (reason, message) = explain(world, why);
+        all.push(Missing { workload: None, replicas: None, reason, message, until: why.until });
+    }
+    if let Some(invalid) = &plan.invalid {
+        all.push(Missing { workload: None, replicas: None, reason: invalid.reason, message: invalid.message.clone(), until: None });
+    }
+    all
+}
+
+/// Only worth knowing.
+#[must_use]
+pub fn remarks(waiting: &Waiting) -> bool {
+    waiting.reason == Reason::GraceTooShort
+}
+
+/// In the words of somebody who has files, not a cluster, before them.
+fn explain(world: &World, why: &Waiting) -> (Reason, String) {
+    let message = why.message.clone();
+    if world.cluster.is_some() {
+        return (why.reason, message);
+    }
+    match why.reason {
+        Reason::WorkloadNotFound => {
+            let subject = message.split(" does not exist").next().unwrap_or_default();
+            (why.reason, format!("{subject} is in none of the files: add its manifest, or ask the cluster with --cluster"))
+        }
+        Reason::NoPool => {
+            (why.reason, format!("{message}. From files alone, the Namespace with its labels and the CapacityPools have to be among them"))
+        }
+        Reason::LimitReached => match world.blind.iter().find(|p| message == format!("the nodes of pool {p} are full")) {
+            Some(pool) => (
+                Reason::Unknown,
+                format!("nodes of pool {pool} are unknown and taken as full: say what is there with --nodes or --cluster"),
+            ),
+            None => (why.reason, message),
+        },
+        _ => (why.reason, message),
+    }
+}

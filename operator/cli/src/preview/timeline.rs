@@ -1,0 +1,154 @@
+//! What happens when, for one sale: what was rehearsed within its window, and the instants that its plan promises.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use onsale_api::{Phase, time::whole_seconds};
+use onsale_planner::{
+    plan::SalePlan,
+    snapshot::{SaleId, WorkloadId},
+};
+
+use super::{Kind, Moment, Times};
+use crate::rehearsal::{Event, Night, What};
+
+/// When a sale entered a phase for the first time after `since`.
+fn entered(night: &Night, sale: &SaleId, phase: Phase) -> Option<Timestamp> {
+    night.events.iter().find_map(|e| (e.what == What::Phase(sale.clone(), phase)).then_some(whole_seconds(e.at)))
+}
+
+/// The sale's instants.
+#[must_use]
+pub fn times(plan: &SalePlan, night: &Night) -> Option<Times> {
+    let times = plan.times?;
+    let started = plan.entered.preparing.as_ref().map(|t| t.0);
+    let back = entered(night, &plan.id, Phase::Completed).or_else(|| entered(night, &plan.id, Phase::Cancelled));
+    Some(Times {
+        starts_at: started.unwrap_or(times.starts_at),
+        expected_ready_at: plan.entered.ready.as_ref().map(|t| t.0).or_else(|| entered(night, &plan.id, Phase::Ready)),
+        ready_at_latest: plan.predicted_ready_at,
+        ready_by: times.ready_by,
+        opens_at: times.opens_at,
+        ends_at: times.ends_at,
+        back_at: back,
+    })
+}
+
+/// The moments of a sale, in order.
+#[must_use]
+pub fn moments(times: &Times, night: &Night, mine: &[WorkloadId], pools: &[String], short: bool) -> Vec<Moment> {
+    let until = times.back_at.unwrap_or(times.ends_at);
+    let within = |e: &&Event| e.at >= times.starts_at && whole_seconds(e.at) <= until;
+    let mut all = promised(times, short);
+    let mut instant: Vec<&Event> = Vec::new();
+    for event in night.events.iter().filter(within) {
+        if instant.first().is_some_and(|first| first.at != event.at) {
+            all.extend(told(&instant, mine, pools));
+            instant.clear();
+        }
+        instant.push(event);
+    }
+    all.extend(told(&instant, mine, pools));
+    all.sort_by_key(|m| (m.at, m.kind));
+    all
+}
+
+fn promised(times: &Times, short: bool) -> Vec<Moment> {
+    let whole = if short { "what finds a place" } else { "everything" };
+    let moment = |at: Option<Timestamp>, kind, text: &str| at.map(|at| Moment { at, kind, text: text.to_owned() });
+    [
+        moment(Some(times.starts_at), Kind::Start, &start(times)),
+        moment(times.expected_ready_at, Kind::Ready, "everything is Ready, if every node takes the p95 of its pool"),
+        moment(times.ready_at_latest, Kind::ReadyAtLatest, &format!("{whole} is Ready in 99 nights of 100")),
+        moment(Some(times.ready_by), Kind::ReadyBy, &deadline(times)),
+        moment(Some(times.opens_at), Kind::Opens, "doors open"),
+        moment(Some(times.ends_at), Kind::ReturnStarts, "the way back starts"),
+        moment(times.back_at, Kind::Back, "everything is back as it was"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn apart(from: Timestamp, to: Timestamp) -> String {
+    span(to.duration_since(from))
+}
+
+fn start(times: &Times) -> String {
+    let side = if times.starts_at > times.ready_by { "after" } else { "before" };
+    format!("preparing starts, {} {side} ready-by", apart(times.starts_at, times.ready_by))
+}
+
+fn deadline(times: &Times) -> String {
+    match times.ready_at_latest {
+        Some(latest) if latest > times.ready_by => format!("everything must be Ready; it is {} late", apart(times.ready_by, latest)),
+        Some(latest) => format!("everything must be Ready; {} to spare", apart(latest, times.ready_by)),
+        None => "everything must be Ready".to_owned(),
+    }
+}
+
+/// What happens at one instant, by kind; pools nearest first, as they are given.
+fn told(instant: &[&Event], mine: &[WorkloadId], pools: &[String]) -> Vec<Moment> {
+    let Some(at) = instant.first().map(|e| whole_seconds(e.at)) else { return Vec::new() };
+    let mut launched: BTreeMap<(&str, &str), i32> = BTreeMap::new();
+    let (mut joined, mut gone): (BTreeMap<&str, i32>, BTreeMap<&str, i32>) = Default::default();
+    let mut floors: BTreeMap<&WorkloadId, (i32, i32)> = BTreeMap::new();
+    for event in instant {
+        match &event.what {
+            What::Launched { pool, instance_type, count } if pools.contains(pool) => {
+                *launched.entry((pool, instance_type)).or_default() += count
+            }
+            What::Joined { pool, count } if pools.contains(pool) => *joined.entry(pool).or_default() += count,
+            What::Terminated { pool, count } if pools.contains(pool) => *gone.entry(pool).or_default() += count,
+            What::Floor { workload, from, to } if mine.contains(workload) => floors.entry(workload).or_insert((*from, *to)).1 = *to,
+            What::Phase(..) | What::Launched { .. } | What::Joined { .. } | What::Terminated { .. } | What::Floor { .. } => {}
+        }
+    }
+    let near = |pool: &str| pools.iter().position(|p| p == pool);
+    let nodes = |counts: &BTreeMap<&str, i32>| {
+        let mut counts: Vec<_> = counts.iter().collect();
+        counts.sort_by_key(|(pool, _)| near(pool));
+        list(counts.into_iter().map(|(pool, n)| format!("{n} in {pool}")))
+    };
+    let mut launched: Vec<_> = launched.into_iter().collect();
+    launched.sort_by_key(|((pool, _), _)| near(pool));
+    let place = |w: &WorkloadId| mine.iter().position(|m| m == w);
+    let mut floors: Vec<_> = floors.into_iter().collect();
+    floors.sort_by_key(|(w, _)| place(w));
+    let floors_that =
+        |up: bool| list(floors.iter().filter(|(_, (a, b))| a != b && (b > a) == up).map(|(w, (a, b))| format!("{} {a} -> {b}", w.name)));
+    let all = [
+        (Kind::Launch, list(launched.iter().map(|((pool, instance_type), n)| format!("{n} {instance_type} in {pool}")))),
+        (Kind::NodesReady, nodes(&joined)),
+        (Kind::FloorsRise, floors_that(true)),
+        (Kind::FloorsFall, floors_that(false)),
+        (Kind::NodesReturned, nodes(&gone)),
+    ];
+    all.into_iter().filter(|(_, text)| !text.is_empty()).map(|(kind, text)| Moment { at, kind, text }).collect()
+}
+
+fn list(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Whole seconds between two instants, as people say them: `3m50s`, `14d9h`.
+#[must_use]
+pub fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().abs();
+    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let shown: Vec<String> =
+        parts.iter().skip_while(|(n, _)| *n == 0).take(2).filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if shown.is_empty() { "0s".to_owned() } else { shown.concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_units_at_most() {
+        for (seconds, said) in [(0, "0s"), (59, "59s"), (230, "3m50s"), (3_600, "1h"), (90_061, "1d1h"), (-60, "1m")] {
+            assert_eq!(span(SignedDuration::from_secs(seconds)), said);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From documents to objects: which kinds are read, how, and what is wrong with them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{Namespace, Node as ClusterNode, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use onsale_api::{CapacityPool, GROUP, OnSale, VERSION, WorkloadPlacement};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    Input, Mistake,
+    rules::{self, AllRules, Rules},
+    schema::Fault,
+    yaml::{self, Content, Node},
+};
+
+/// An object that a plan can use.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A sale.
+    Sale(Box<OnSale>),
+    /// A pool.
+    Pool(Box<CapacityPool>),
+    /// What the operator does to a workload.
+    Placement(Box<WorkloadPlacement>),
+    /// A Deployment.
+    Deployment(Box<Deployment>),
+    /// A StatefulSet.
+    StatefulSet(Box<StatefulSet>),
+    /// An HPA.
+    Scaler(Box<HorizontalPodAutoscaler>),
+    /// A KEDA ScaledObject: its metadata and the whole of it.
+    ScaledObject(Box<(ObjectMeta, Value)>),
+    /// A node.
+    Node(Box<ClusterNode>),
+    /// A pod.
+    Pod(Box<Pod>),
+    /// A namespace.
+    Namespace(Box<Namespace>),
+}
+
+/// An object and where it is written.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The file.
+    pub file: String,
+    /// Line of the object.
+    pub line: usize,
+    /// The object.
+    pub object: Object,
+}
+
+/// Everything that was read.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// What a plan can use.
+    pub found: Vec<Found>,
+    /// Objects of other kinds, by kind: not needed.
+    pub others: BTreeMap<String, usize>,
+    /// Everything that is wrong.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// Reads all documents of all files. Objects without a namespace get `namespace`, as kubectl does.
+#[must_use]
+pub fn read(inputs: &[Input], namespace: &str) -> Objects {
+    let mut reader = Reader { rules: AllRules::new(), namespace, objects: Objects::default(), first: HashMap::new() };
+    for input in inputs {
+        for document in yaml::documents(&input.text) {
+            let place = Place { file: &input.name, document: document.number, root: None, object: None, prefix: String::new() };
+            for flaw in &document.flaws {
+                reader.mistake(&Place { root: document.root.as_ref(), ..place.clone() }, Some(flaw.line), None, flaw.message.clone());
+            }
+            if let (Some(root), true) = (&document.root, document.flaws.is_empty()) {
+                reader.object(&Place { root: Some(root), ..place }, root, 0);
+            }
+        }
+    }
+    reader.objects.mistakes.sort();
+    reader.objects.mistakes.dedup();
+    reader.objects
+}
+
+/// Where we are.
+#[derive(Clone)]
+struct Place<'a> {
+    file: &'a str,
+    document: usize,
+    root: Option<&'a Node>,
+    object: Option<String>,
+    /// Path of the object in its document: `items[3].` in a List.
+    prefix: String,
+}
+
+struct Reader<'a> {
+    rules: AllRules,
+    namespace: &'a str,
+    objects: Objects,
+    /// Where each object was met first.
+    first: HashMap<(String, String, String), String>,
+}
+
+impl Reader<'_> {
+    fn mistake(&mut self, place: &Place<'_>, line: Option<usize>, field: Option<&str>, message: String) {
+        let line = line.or_else(|| Some(place.root?.line_of(field.unwrap_or_default())));
+        self.objects.mistakes.push(Mistake {
+            file: place.file.to_owned(),
+            line,
+            document: Some(place.document),
+            object: place.object.clone(),
+            field: field.map(|field| format!("{}{field}", place.prefix)),
+            message,
+        });
+    }
+
+    fn faults(&mut self, place: &Place<'_>, faults: Vec<Fault>) -> bool {
+        let none = faults.is_empty();
+        for fault in faults {
+            self.mistake(place, None, Some(&fault.field), fault.message);
+        }
+        none
+    }
+
+    fn object(&mut self, place: &Place<'_>, root: &Node, depth: usize) {
+        let Content::Map(_) = root.content else {
+            return self.mistake(place, Some(root.line), None, "this is no object: it needs apiVersion, kind and metadata".to_owned());
+        };
+        let (Some(api_version), Some(kind)) = (root.text("apiVersion"), root.text("kind")) else {
+            let missing = if root.text("apiVersion").is_none() { "apiVersion" } else { "kind" };
+            let message = "Required value: this is no Kubernetes object without it".to_owned();
+            return self.mistake(place, None, Some(missing), message);
+        };
+        if let (true, Some(Content::List(items))) = (kind.ends_with("List"), root.get("items").map(|i| &i.content)) {
+            for (n, item) in items.iter().enumerate().filter(|_| depth == 0) {
+                let place = Place { root: Some(item), prefix: format!("items[{n}]."), ..place.clone() };
+                self.object(&place, item, depth + 1);
+            }
+            return;
+        }
+        let mut value = root.json();
+        let place = &Place { object: Some(label(kind, &value["metadata"], self.namespace)), ..place.clone() };
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| is_namespaced(kind)) {
+            metadata.entry("namespace").or_insert_with(|| Value::String(self.namespace.to_owned()));
+        }
+        self.kind(place, api_version, kind, value);
+    }
+
+    fn kind(&mut self, place: &Place<'_>, api_version: &str, kind: &str, value: Value) {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        if READ.contains(&(group, kind)) {
+            let faults = [rules::names(&value["metadata"], is_namespaced(kind)), counts(&value["spec"])].concat();
+            if !self.faults(place, faults) {
+                return;
+            }
+        }
+        let object = match (group, kind) {
+            (GROUP, _) if version != VERSION => {
+                let message = format!("Unsupported value: {api_version:?}: write {GROUP}/{VERSION}");
+                return self.mistake(place, None, Some("apiVersion"), message);
+            }
+            (GROUP, "OnSale") => self.sale(place, &value),
+            (GROUP, "CapacityPool") => self.pool(place, &value),
+            (GROUP, "WorkloadPlacement") => self.typed(place, &value).map(|o| Object::Placement(Box::new(o))),
+            (GROUP, _) => {
+                let message = format!("Unsupported value: {kind:?}: supported values: \"CapacityPool\", \"OnSale\"");
+                return self.mistake(place, None, Some("kind"), message);
+            }
+            ("apps", "Deployment") => self.typed(place, &value).map(|o| Object::Deployment(Box::new(o))),
+            ("apps", "StatefulSet") => self.typed(place, &value).map(|o| Object::StatefulSet(Box::new(o))),
+            ("autoscaling", "HorizontalPodAutoscaler") => self.typed(place, &value).map(|o| Object::Scaler(Box::new(o))),
+            ("keda.sh", "ScaledObject") => {
+                let meta = serde_json::from_value(value["metadata"].clone()).unwrap_or_default();
+                Some(Object::ScaledObject(Box::new((meta, value.clone()))))
+            }
+            ("", "Node") => self.typed(place, &value).map(|o| Object::Node(Box::new(o))),
+            ("", "Pod") => self.typed(place, &value).map(|o| Object::Pod(Box::new(o))),
+            ("", "Namespace") => self.typed(place, &value).map(|o| Object::Namespace(Box::new(o))),
+            _ => {
+                *self.objects.others.entry(kind.to_owned()).or_default() += 1;
+                return;
+            }
+        };
+        if let Some(object) = object.filter(|_| self.once(place, kind, &value["metadata"])) {
+            let line = place.root.map_or(0, |r| r.line);
+            self.objects.found.push(Found { file: place.file.to_owned(), line, object });
+        }
+    }
+
+    fn sale(&mut self, place: &Place<'_>, value: &Value) -> Option<Object> {
+        if !self.obeys(place, value, |rules| rules.sale.as_ref()) {
+            return None;
+        }
+        let sale: OnSale = self.typed(place, value)?;
+        self.faults(place, rules::instant(&sale).into_iter().collect()).then(|| Object::Sale(Box::new(sale)))
+    }
+
+    fn pool(&mut self, place: &Place<'_>, value: &Value) -> Option<Object> {
+        if !self.obeys(place, value, |rules| rules.pool.as_ref()) {
+            return None;
+        }
+        self.typed(place, value).map(|pool| Object::Pool(Box::new(pool)))
+    }
+
+    fn obeys(&mut self, place: &Place<'_>, value: &Value, pick: fn(&AllRules) -> Option<&Rules>) -> bool {
+        let mut faults = pick(&self.rules).map(|r| r.check(value)).unwrap_or_default();
+        // A zone that is unknown is said beside everything else that is wrong.
+        if let Some(zone) = value["spec"]["timeZone"].as_str().filter(|_| !faults.iter().any(|f| f.field == "spec.timeZone"))
+            && !faults.is_empty()
+            && jiff::tz::TimeZone::get(zone).is_err()
+        {
+            let message = format!("unknown time zone: {zone:?} is not in the IANA database; write a name such as America/Phoenix");
+            faults.push(Fault { field: "spec.timeZone".to_owned(), message });
+        }
+        self.faults(place, faults)
+    }
+
+    /// As the type that Kubernetes has for it.
+    fn typed<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
+        match serde_path_to_error::deserialize(value) {
+            Ok(object) => Some(object),
+            Err(error) => {
+                let (field, message) = (error.path().to_string(), error.inner().to_string());
+                self.mistake(place, None, Some(if field == "." { "" } else { &field }), format!("Invalid value: {message}"));
+                None
+            }
+        }
+    }
+
+    /// An object may be written only once: which of two would count, nobody knows.
+    fn once(&mut self, place: &Place<'_>, kind: &str, metadata: &Value) -> bool {
+        let text = |key: &str| metadata[key].as_str().unwrap_or_default().to_owned();
+        let here = format!("{}:{}", place.file, place.root.map_or(0, |r| r.line));
+        match self.first.insert((kind.to_owned(), text("namespace"), text("name")), here) {
+            None => true,
+            Some(first) => {
+                self.mistake(
+                    place,
+                    None,
+                    Some("metadata.name"),
+                    format!("Duplicate value: the same object is at {first}: remove one of them"),
+                );
+                false
+            }
+        }
+    }
+}
+
+/// Kubernetes' kinds that are read, by group and kind.
+const READ: [(&str, &str); 8] = [
+    (GROUP, "WorkloadPlacement"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("keda.sh", "ScaledObject"),
+    ("", "Node"),
+    ("", "Pod"),
+    ("", "Namespace"),
+];
+
+/// More replicas of one workload than a sale may ask for are a slip of the pen, and would take for ever to plan with.
+fn counts(spec: &Value) -> Vec<Fault> {
+    const MOST: i64 = 10_000;
+    let out = |field: &&str| spec[*field].is_number() && spec[*field].as_i64().is_none_or(|n| !(0..=MOST).contains(&n));
+    let fields = ["replicas", "minReplicas", "minReplicaCount"];
+    let fault = |field: &str| Fault {
+        field: format!("spec.{field}"),
+        message: format!("Invalid value: {}: write a whole number from 0 to {MOST}", spec[field]),
+    };
+    fields.into_iter().filter(out).map(fault).collect()
+}
+
+fn is_namespaced(kind: &str) -> bool {
+    !matches!(kind, "CapacityPool" | "Node" | "Namespace")
+}
+
+fn label(kind: &str, metadata: &Value, namespace: &str) -> String {
+    let name = metadata["name"].as_str().unwrap_or("without a name");
+    if is_namespaced(kind) {
+        format!("{kind} {}/{name}", metadata["namespace"].as_str().unwrap_or(namespace))
+    } else {
+        format!("{kind} {name}")
+    }
+}

@@ -1,0 +1,243 @@
+//! The night, rehearsed: the planner's own plans and steps, carried out against a cluster and a cloud that are only a data structure.
+//!
+//! - this file: time; [`steps`]: what each step does; [`pods`]: ReplicaSets, the admission policies and the scheduler in one
+//!
+//! What it takes for granted: the cloud gives what it is asked for, every node joins in its pool's p95, pods are Ready as soon as they are bound, an HPA
+//! wants what it wants today, and nothing refuses an eviction.
+
+mod pods;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use onsale_api::{Phase, onsale::Mode};
+use onsale_planner::{
+    Plan, Snapshot, due, lead, plan,
+    snapshot::{SaleId, WorkloadId},
+};
+
+use crate::world::World;
+
+/// Plans at one instant; the test bed's nights need a handful.
+const MOST_AT_ONCE: usize = 60;
+/// Plans in all.
+const MOST: usize = 3_000;
+/// Replicas times nodes at the peak that are rehearsed in a moment; what is larger is told from the plan alone.
+const LARGEST: usize = 1_000_000;
+
+/// Something that people see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A sale enters a phase.
+    Phase(SaleId, Phase),
+    /// Nodes are asked for.
+    Launched {
+        /// Pool.
+        pool: String,
+        /// Instance type.
+        instance_type: String,
+        /// How many.
+        count: i32,
+    },
+    /// Nodes are Ready.
+    Joined {
+        /// Pool.
+        pool: String,
+        /// How many.
+        count: i32,
+    },
+    /// A floor changes.
+    Floor {
+        /// Whose.
+        workload: WorkloadId,
+        /// From.
+        from: i32,
+        /// To.
+        to: i32,
+    },
+    /// Nodes are given back.
+    Terminated {
+        /// Pool.
+        pool: String,
+        /// How many.
+        count: i32,
+    },
+}
+
+/// An event with its instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// How many there are at an instant, until the next sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Nodes Ready, by pool.
+    pub nodes: BTreeMap<String, i32>,
+    /// Nodes on their way, by pool.
+    pub launching: BTreeMap<String, i32>,
+    /// Floors.
+    pub floors: BTreeMap<WorkloadId, i32>,
+    /// Ready replicas.
+    pub ready: BTreeMap<WorkloadId, i32>,
+}
+
+/// The night.
+#[derive(Clone, Debug, Default)]
+pub struct Night {
+    /// What happens, in order.
+    pub events: Vec<Event>,
+    /// How many there are, where that changes.
+    pub samples: Vec<(Timestamp, Sample)>,
+    /// Most replicas without a place at once, by sale that met it while it was on, and when.
+    pub unplaced: BTreeMap<SaleId, (i32, Timestamp)>,
+    /// Why it ends early, if it does.
+    pub cut: Option<String>,
+}
+
+/// Rehearses until every sale is over.
+#[must_use]
+pub fn rehearse(world: &World, first: &Plan, now: Timestamp) -> Night {
+    if weight(first) > LARGEST {
+        let cut = Some("the sale is too large to be rehearsed in a moment: the times between start and return are left out".to_owned());
+        return Night { cut, ..Night::default() };
+    }
+    let mut stage = Stage::new(world, now);
+    stage.run();
+    stage.night
+}
+
+fn weight(plan: &Plan) -> usize {
+    let most = |of: &dyn Fn(&onsale_planner::plan::Forecast) -> i64| plan.forecasts.iter().map(of).max().unwrap_or_default();
+    let replicas = most(&|f| f.workloads.iter().map(|w| i64::from(w.peak)).sum());
+    let nodes = most(&|f| f.nodes.values().flat_map(BTreeMap::values).map(|n| i64::from(*n)).sum());
+    let active: i64 = plan.workloads.iter().map(|w| i64::from(w.peak)).sum();
+    usize::try_from(replicas.max(active).saturating_mul(nodes.max(1))).unwrap_or(usize::MAX)
+}
+
+struct Stage {
+    seen: Snapshot,
+    now: Timestamp,
+    next: usize,
+    /// Pods or nodes came or went since the scheduler looked.
+    moved: bool,
+    ordinary: BTreeMap<WorkloadId, i32>,
+    night: Night,
+}
+
+impl Stage {
+    fn new(world: &World, now: Timestamp) -> Self {
+        let mut seen = world.seen.clone();
+        // What would happen if it were told to act is what is asked.
+        seen.sales.iter_mut().for_each(|s| s.spec.mode = Mode::Live);
+        Self { seen, now, next: 0, moved: true, ordinary: world.ordinary.clone(), night: Night::default() }
+    }
+
+    fn run(&mut self) {
+        let mut plans = 0;
+        loop {
+            let Some(plan) = self.settle(&mut plans) else {
+                self.night.cut = Some(format!("the rehearsal finds no rest at {}: the times after that are left out", self.now));
+                return;
+            };
+            self.sample(&plan);
+            for told in plan.sales.iter().filter(|s| s.phase.holds() && s.unplaced > 0) {
+                let worst = self.night.unplaced.entry(told.id.clone()).or_insert((0, self.now));
+                if told.unplaced > worst.0 {
+                    *worst = (told.unplaced, self.now);
+                }
+            }
+            if plan.sales.iter().all(|s| is_over(s.phase)) {
+                return;
+            }
+            let joins = self.joins().into_iter().map(|(at, ..)| at);
+            match plan.next_change.into_iter().chain(joins).filter(|t| *t > self.now).min() {
+                Some(wake) => self.now = wake,
+                None => return,
+            }
+        }
+    }
+
+    /// Plans and acts at this instant until nothing is due.
+    fn settle(&mut self, plans: &mut usize) -> Option<Plan> {
+        for _ in 0..MOST_AT_ONCE {
+            *plans += 1;
+            if *plans > MOST {
+                return None;
+            }
+            self.join();
+            self.schedule();
+            let plan = plan(&self.seen, self.now);
+            let chains = due(&plan, &self.seen, self.now);
+            let moved = self.remember(&plan);
+            if chains.is_empty() && !moved {
+                return Some(plan);
+            }
+            for chain in chains {
+                for step in chain.steps {
+                    self.carry_out(&chain.key, step);
+                }
+            }
+        }
+        None
+    }
+
+    /// The status writes, as far as the next plan depends on them.
+    fn remember(&mut self, plan: &Plan) -> bool {
+        let mut changed = false;
+        for told in &plan.sales {
+            let Some(sale) = self.seen.sales.iter_mut().find(|s| s.id == told.id) else { continue };
+            let mut status = sale.status.clone();
+            status.phase = Some(told.phase);
+            status.entered = told.entered.clone();
+            status.opens_at = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.opens_at));
+            status.starts_at = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.starts_at));
+            if status.phase != sale.status.phase {
+                self.night.events.push(Event { at: self.now, what: What::Phase(told.id.clone(), told.phase) });
+            }
+            changed |= status != sale.status;
+            sale.status = status;
+        }
+        changed
+    }
+
+    fn tell(&mut self, what: What) {
+        self.night.events.push(Event { at: self.now, what });
+    }
+
+    fn sample(&mut self, plan: &Plan) {
+        let floors =
+            plan.workloads.iter().map(|w| (w.id.clone(), self.seen.workload(&w.id).and_then(|w| w.target.as_ref()).map_or(0, |t| t.value)));
+        let sample = Sample {
+            nodes: plan.pools.iter().map(|p| (p.name.clone(), p.ready)).collect(),
+            launching: plan.pools.iter().map(|p| (p.name.clone(), p.launching)).collect(),
+            floors: floors.collect(),
+            ready: plan.workloads.iter().map(|w| (w.id.clone(), w.ready)).collect(),
+        };
+        if self.night.samples.last().is_none_or(|(_, last)| *last != sample) {
+            self.night.samples.push((self.now, sample));
+        }
+    }
+
+    /// Instances without a node: when they join, their pool and ID.
+    fn joins(&self) -> Vec<(Timestamp, String, String)> {
+        let known: BTreeSet<&str> = self.seen.known_nodes().filter_map(|n| n.instance.as_deref()).collect();
+        let mut all = Vec::new();
+        for pool in &self.seen.pools {
+            let takes = lead::of(pool).p95.get();
+            let waiting = pool.instances.iter().flatten().filter(|i| !i.leaving && !known.contains(i.id.as_str()));
+            all.extend(waiting.filter_map(|i| Some((i.launched_at.checked_add(takes).ok()?, pool.name.clone(), i.id.clone()))));
+        }
+        all
+    }
+}
+
+/// Nothing more will happen to it.
+fn is_over(phase: Phase) -> bool {
+    matches!(phase, Phase::Completed | Phase::Cancelled | Phase::Missed | Phase::Invalid)
+}

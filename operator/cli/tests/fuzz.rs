@@ -1,0 +1,274 @@
+//! Every sequence of bytes gives a plan or a clear error. `ONSALE_CASES=20000 cargo test -p onsale-cli --test fuzz` looks longer.
+
+#![expect(clippy::unwrap_used, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
+
+use clap::Parser;
+use onsale_cli::{
+    flags::{Command, Flags},
+    run::{Outcome, run},
+    text::Style,
+};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config, TestCaseError},
+};
+use serde_json::{Value, json};
+
+/// Small, so that a thousand cases take seconds: what is read and how is the same as for a large one.
+const FLEET: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: shop}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web, resources: {requests: {cpu: 500m, memory: 1Gi}}}]}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web, namespace: shop}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, minReplicas: 2, maxReplicas: 9}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {site: dc}}
+status: {allocatable: {cpu: "2", memory: 4Gi, pods: "20"}, conditions: [{type: Ready, status: "True", lastHeartbeatTime: null, reason: ok, message: ok}]}
+---
+apiVersion: onsale.dev/v1alpha1
+kind: CapacityPool
+metadata: {name: dc}
+spec:
+  tier: OnPrem
+  zone: dc
+  latency: [{site: dc, rtt: 200us}]
+  nodes: {existing: {selector: {matchLabels: {site: dc}}}}
+  allowedNamespaces: {from: All}
+---
+apiVersion: onsale.dev/v1alpha1
+kind: CapacityPool
+metadata: {name: cloud}
+spec:
+  tier: Region
+  zone: us-west-2a
+  latency: [{site: dc, rtt: 30ms}]
+  leadTime: {p50: 1m, p95: 2m}
+  nodes:
+    ec2:
+      region: us-west-2
+      launchTemplate: {name: web, version: "1"}
+      subnets: [subnet-0abc1234]
+      instanceTypes: [{name: c6i.large, hourlyCost: "0.1", allocatable: {cpu: 1900m, memory: 3Gi}}]
+  limits: {maxNodes: 4}
+  allowedNamespaces: {from: Selector, selector: {matchLabels: {team: shop}}}
+---
+apiVersion: onsale.dev/v1alpha1
+kind: OnSale
+metadata: {name: tour, namespace: shop}
+spec:
+  opensAt: "2026-12-05T10:00:00"
+  timeZone: America/Phoenix
+  duration: 10m
+  workloads:
+  - {target: {kind: Deployment, name: web}, peakReplicas: 7, dependencies: [{site: dc, serialCalls: 3}], maxLatency: 1s, sessionLength: 10s}
+  budget: {maxNodes: 3, maxHourlyCost: "5"}
+"#;
+
+fn cases() -> Config {
+    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48);
+    Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() }
+}
+
+fn plan(bytes: &[u8], output: &str) -> Outcome {
+    let flags = Flags::parse_from(["kubectl-onsale", "plan", "-f", "-", "-o", output]);
+    let Command::Plan(flags) = flags.command;
+    run(&flags, None, "default", "2026-12-01T00:00:00Z".parse().unwrap(), &mut &bytes[..], Style { colour: false })
+}
+
+/// A plan, or an error that says where and what.
+fn answered(bytes: &[u8], output: &str) -> Result<Outcome, TestCaseError> {
+    let outcome = plan(bytes, output);
+    match outcome.code {
+        0 | 2 => prop_assert!(!outcome.out.is_empty() && outcome.err.is_empty()),
+        1 => {
+            prop_assert!(outcome.out.is_empty());
+            let mistakes: Vec<&str> = outcome.err.lines().filter(|l| l.starts_with("-:")).collect();
+            prop_assert!(!mistakes.is_empty() && mistakes.iter().all(|m| m.len() > 12), "{}", outcome.err);
+        }
+        code => prop_assert!(false, "exit code {code}"),
+    }
+    Ok(outcome)
+}
+
+/// A change of the text at a place.
+#[derive(Clone, Debug)]
+enum Edit {
+    Cut(usize, usize),
+    Insert(usize, Vec<u8>),
+    Repeat(usize, usize),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = 0..FLEET.len();
+    let token = prop_oneof![
+        vec(any::<u8>(), 1..4),
+        prop::sample::select(vec![
+            ": ", "- ", "\n", "  ", "{", "}", "[", "]", "\"", "'", "&a ", "*a", "<<: ", "---\n", "!!str ", "|", "\t", "#", "%", "0x", "-1",
+            "1e999", "\u{feff}"
+        ])
+        .prop_map(|s| s.as_bytes().to_vec()),
+    ];
+    prop_oneof![
+        (at.clone(), 1_usize..40).prop_map(|(at, n)| Edit::Cut(at, n)),
+        (at.clone(), token).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+        (at, 1_usize..200).prop_map(|(at, n)| Edit::Repeat(at, n)),
+    ]
+}
+
+fn edited(edits: &[Edit]) -> Vec<u8> {
+    let mut bytes = FLEET.as_bytes().to_vec();
+    for edit in edits {
+        let clip = |at: &usize| (*at).min(bytes.len());
+        match edit {
+            Edit::Cut(at, n) => drop(bytes.drain(clip(at)..clip(&(at + n)))),
+            Edit::Insert(at, more) => {
+                let at = clip(at);
+                bytes.splice(at..at, more.clone());
+            }
+            Edit::Repeat(at, n) => {
+                let part = bytes[clip(at)..clip(&(at + n))].to_vec();
+                let at = clip(&(at + n));
+                bytes.splice(at..at, part);
+            }
+        }
+    }
+    bytes
+}
+
+/// Texts that somebody might write, and nobody should.
+const TEXTS: &[&str] = &[
+    "",
+    "0",
+    "0s",
+    "1us",
+    "168h",
+    "999999999h",
+    "1ns",
+    "-1",
+    "10%",
+    "0%",
+    "1000%",
+    "9E",
+    "9223372036854775807",
+    "1m",
+    "0.000001",
+    "999999999",
+    "2026-12-05T10:00:00Z",
+    "2026-03-08T02:30:00",
+    "9999-12-31T23:59:59Z",
+    "0001-01-01T00:00:00Z",
+    "Europe/Berlin",
+    "UTC",
+    "dc",
+    "cloud",
+    "web",
+    "shop",
+    "All",
+    "Selector",
+    "Max",
+    "Hold",
+    "Plan",
+    "NotIn",
+    "StatefulSet",
+    "a.b.c",
+    "x\u{0}y",
+    "\u{1f3ab}",
+];
+
+/// Values that somebody might write, and nobody should.
+fn strange() -> impl Strategy<Value = Value> {
+    let numbers = [0_i64, 1, -1, 3, 7, 110, 10_001, i64::from(i32::MAX), i64::from(i32::MIN), i64::MAX, i64::MIN];
+    prop_oneof![
+        prop::sample::select(TEXTS.to_vec()).prop_map(Value::from),
+        prop::sample::select(numbers.to_vec()).prop_map(Value::from),
+        prop::sample::select(vec![
+            json!(null),
+            json!(true),
+            json!(1.5),
+            json!(1e300),
+            json!([]),
+            json!({}),
+            json!([[]]),
+            json!({"a": "b"})
+        ]),
+        "[a-z0-9:%. -]{0,12}".prop_map(Value::from),
+    ]
+}
+
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(k, v)| pointers(v, &format!("{at}/{}", k.replace('~', "~0").replace('/', "~1")), all))
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, v)| pointers(v, &format!("{at}/{n}"), all)),
+        _ => {}
+    }
+}
+
+fn fleet() -> Vec<Value> {
+    FLEET.split("---\n").map(|text| serde_yaml::from_str(text).unwrap()).collect()
+}
+
+fn with_strange_values(changes: &[(prop::sample::Index, prop::sample::Index, Value)]) -> String {
+    let mut all = fleet();
+    for (document, place, value) in changes {
+        let document = document.get(&all).clone();
+        let n = all.iter().position(|d| *d == document).unwrap();
+        let mut places = Vec::new();
+        pointers(&document, "", &mut places);
+        let place: &String = place.get(&places);
+        *all[n].pointer_mut(place).unwrap() = value.clone();
+    }
+    all.iter().map(|d| format!("---\n{}", serde_yaml::to_string(d).unwrap())).collect()
+}
+
+#[test]
+fn the_fleet_itself_is_a_go() {
+    let outcome = plan(FLEET.as_bytes(), "text");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn any_bytes_give_an_answer(bytes in vec(any::<u8>(), 0..400)) {
+        answered(&bytes, "text")?;
+    }
+
+    #[test]
+    fn any_text_gives_an_answer(text in "[ -~\n\t{}\\[\\]:,&*#?|>'\"%@`-]{0,400}") {
+        answered(text.as_bytes(), "text")?;
+    }
+
+    #[test]
+    fn edited_manifests_give_an_answer(edits in vec(edit(), 1..6)) {
+        answered(&edited(&edits), "json")?;
+    }
+
+    #[test]
+    fn strange_values_give_an_answer(changes in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), strange()), 1..4)) {
+        let text = with_strange_values(&changes);
+        let outcome = answered(text.as_bytes(), "svg")?;
+        if outcome.code != 1 {
+            answered(text.as_bytes(), "text")?;
+        }
+    }
+}
