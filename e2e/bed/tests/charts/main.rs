@@ -2,6 +2,7 @@
 //!
 //! - `render.rs`: runs helm, reads what it renders, compares it with the files in `snapshots/`
 //! - `policies.rs`: what the policies do to pods, and what they keep the operator from; each test has a bed of its own
+//! - `restraint.rs`: what it may change of nodes and HPAs, case by case
 //!
 //! After a change that is meant: `ONSALE_ACCEPT=1 cargo test -p onsale-bed --test charts` writes the snapshots anew; review them like code.
 
@@ -9,6 +10,7 @@
 
 mod policies;
 mod render;
+mod restraint;
 
 use render::{Render, refused, render, snapshot};
 

@@ -8,10 +8,10 @@ use std::{
 use onsale_bed::{Bed, Options, commands::Output, tools, wait_until};
 use serde_json::{Value, json};
 
-const OPERATOR: &str = "--as=system:serviceaccount:onsale-system:onsale-operator";
+pub const OPERATOR: &str = "--as=system:serviceaccount:onsale-system:onsale-operator";
 
 /// A cluster with the chart, two nodes and a namespace `shop`.
-async fn cluster(name: &str) -> Bed {
+pub async fn cluster(name: &str) -> Bed {
     let bed = Bed::up(Options { ec2: false, metrics: false, ..Options::new(name) }).await.unwrap();
     let chart = tools::checkout().join("charts/onsale-operator");
     let args = [
@@ -26,7 +26,8 @@ async fn cluster(name: &str) -> Bed {
     apply(&bed, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})).await;
     for (node, zone) in [("near", "us-west-2-phx-2a"), ("far", "us-west-2a")] {
         let labels = json!({"topology.kubernetes.io/zone": zone});
-        apply(&bed, &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}})).await;
+        let spec = json!({"providerID": format!("aws:///{zone}/i-0{node}")});
+        apply(&bed, &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}, "spec": spec})).await;
     }
     effective(&bed).await;
     bed
@@ -48,7 +49,7 @@ async fn effective(bed: &Bed) {
     wait_until("the operator is restrained", NOTICE, async || Ok(!bed.kubectl(&cordon).await?.success())).await.unwrap();
 }
 
-async fn apply(bed: &Bed, object: &Value) {
+pub async fn apply(bed: &Bed, object: &Value) {
     bed.apply(&object.to_string()).await.unwrap();
 }
 
