@@ -14,26 +14,26 @@ use onsale_bed::nodes;
 use onsale_bed::{Bed, wait_until};
 use serde_json::json;
 
-use crate::harness::{Case, case};
+use crate::harness::{Case, Ground, alone};
 use crate::workloads::{deployment, is_ready, namespace, on_prem_nodes, pods, wait_for_pods};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case!(the_control_plane_is_the_real_one),
-        case!(rbac_holds_for_users_and_service_accounts),
-        case!(three_hundred_pods_are_scheduled_and_ready),
-        case!(pods_are_slow_or_never_ready_as_annotated),
-        case!(a_node_that_is_cut_off_is_tainted_and_comes_back),
-        case!(instances_become_nodes_and_nodes_leave_with_them),
-        case!(instances_join_late_wrongly_or_never_as_told),
-        case!(an_hpa_follows_the_load_up_and_back),
-        case!(the_api_server_survives_a_crash),
+        alone!(the_control_plane_is_the_real_one),
+        alone!(rbac_holds_for_users_and_service_accounts),
+        alone!(three_hundred_pods_are_scheduled_and_ready),
+        alone!(pods_are_slow_or_never_ready_as_annotated),
+        alone!(a_node_that_is_cut_off_is_tainted_and_comes_back),
+        alone!(instances_become_nodes_and_nodes_leave_with_them),
+        alone!(instances_join_late_wrongly_or_never_as_told),
+        alone!(an_hpa_follows_the_load_up_and_back),
+        alone!(the_api_server_survives_a_crash),
     ]
 }
 
 const ZONE: &str = "us-west-2a";
 
-async fn the_control_plane_is_the_real_one(bed: &Bed) -> Result<()> {
+async fn the_control_plane_is_the_real_one(bed: &Ground<'_>) -> Result<()> {
     let version = bed.client().apiserver_version().await?;
     ensure!(version.git_version == "v1.36.3", "{version:?}");
     let kinds = bed.kubectl(&["api-resources", "--api-group=admissionregistration.k8s.io", "-o", "name"]).await?.ok()?;
@@ -44,7 +44,7 @@ async fn the_control_plane_is_the_real_one(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn rbac_holds_for_users_and_service_accounts(bed: &Bed) -> Result<()> {
+async fn rbac_holds_for_users_and_service_accounts(bed: &Ground<'_>) -> Result<()> {
     namespace(bed, "rbac").await?;
     bed.kubectl(&["create", "serviceaccount", "operator", "-n", "rbac"]).await?.ok()?;
     bed.kubectl(&["create", "role", "reader", "-n", "rbac", "--verb=list", "--resource=pods"]).await?.ok()?;
@@ -59,7 +59,7 @@ async fn rbac_holds_for_users_and_service_accounts(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn three_hundred_pods_are_scheduled_and_ready(bed: &Bed) -> Result<()> {
+async fn three_hundred_pods_are_scheduled_and_ready(bed: &Ground<'_>) -> Result<()> {
     namespace(bed, "many").await?;
     on_prem_nodes(bed, "many", 20).await?;
     let start = Instant::now();
@@ -69,7 +69,7 @@ async fn three_hundred_pods_are_scheduled_and_ready(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn pods_are_slow_or_never_ready_as_annotated(bed: &Bed) -> Result<()> {
+async fn pods_are_slow_or_never_ready_as_annotated(bed: &Ground<'_>) -> Result<()> {
     namespace(bed, "slow").await?;
     on_prem_nodes(bed, "slow", 1).await?;
     let start = Instant::now();
@@ -83,7 +83,7 @@ async fn pods_are_slow_or_never_ready_as_annotated(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn a_node_that_is_cut_off_is_tainted_and_comes_back(bed: &Bed) -> Result<()> {
+async fn a_node_that_is_cut_off_is_tainted_and_comes_back(bed: &Ground<'_>) -> Result<()> {
     namespace(bed, "link").await?;
     on_prem_nodes(bed, "link", 1).await?;
     bed.apply(&deployment("link", "served", 2, &json!({}))).await?;
@@ -140,7 +140,7 @@ async fn wait_for_burst_nodes(bed: &Bed, count: usize) -> Result<Vec<Node>> {
     burst_nodes(bed).await
 }
 
-async fn instances_become_nodes_and_nodes_leave_with_them(bed: &Bed) -> Result<()> {
+async fn instances_become_nodes_and_nodes_leave_with_them(bed: &Ground<'_>) -> Result<()> {
     bed.ec2()?.set_timing(&Timing { boot_seconds: Some(1.0), shutdown_seconds: Some(1.0), ..Default::default() }).await?;
     launch(bed, 2).await?;
     let all = wait_for_burst_nodes(bed, 2).await?;
@@ -164,7 +164,7 @@ async fn instances_become_nodes_and_nodes_leave_with_them(bed: &Bed) -> Result<(
     Ok(())
 }
 
-async fn instances_join_late_wrongly_or_never_as_told(bed: &Bed) -> Result<()> {
+async fn instances_join_late_wrongly_or_never_as_told(bed: &Ground<'_>) -> Result<()> {
     let joiner = bed.joiner()?;
     joiner.set_delay(Duration::from_secs(2));
     joiner.add_trouble(Trouble::NeverJoins, Some(ZONE), Some(1));
@@ -179,7 +179,7 @@ async fn instances_join_late_wrongly_or_never_as_told(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn an_hpa_follows_the_load_up_and_back(bed: &Bed) -> Result<()> {
+async fn an_hpa_follows_the_load_up_and_back(bed: &Ground<'_>) -> Result<()> {
     namespace(bed, "hpa").await?;
     on_prem_nodes(bed, "hpa", 4).await?;
     bed.apply(&deployment("hpa", "checkout", 2, &json!({}))).await?;
@@ -203,7 +203,7 @@ async fn an_hpa_follows_the_load_up_and_back(bed: &Bed) -> Result<()> {
     wait_for_pods(bed, "hpa", "checkout", 6, Duration::from_secs(40)).await
 }
 
-async fn the_api_server_survives_a_crash(bed: &Bed) -> Result<()> {
+async fn the_api_server_survives_a_crash(bed: &Ground<'_>) -> Result<()> {
     namespace(bed, "crash").await?;
     bed.restart_api_server().await?;
     bed.kubectl(&["get", "namespace", "crash"]).await?.ok()?;

@@ -11,16 +11,16 @@ use onsale_bed::demo::world::Scene;
 use onsale_bed::demo::{FACTOR, Night, Report, Story, View, stage};
 use onsale_bed::metrics::{Load, Target};
 use onsale_bed::progress::Progress;
-use onsale_bed::{Bed, wait_until};
+use onsale_bed::wait_until;
 
-use crate::harness::{Case, TEST, case};
-use crate::shop::{FIRST, operator};
+use crate::harness::{Case, Ground, TEST, quiet};
+use crate::shop::{FIRST, running_operator};
 
 pub fn cases() -> Vec<Case> {
-    vec![case!(the_whole_night_of_the_examples), case!(an_hpa_goes_above_its_floor_while_live_and_comes_back)]
+    vec![quiet!(the_whole_night_of_the_examples), quiet!(an_hpa_goes_above_its_floor_while_live_and_comes_back)]
 }
 
-async fn the_whole_night_of_the_examples(bed: &Bed) -> Result<()> {
+async fn the_whole_night_of_the_examples(bed: &Ground<'_>) -> Result<()> {
     let report = play(bed, &Story::read(FACTOR)?, |_| Ok(())).await?;
     ensure!(report.on_time && report.restored && report.misplaced == 0 && report.instances_left == 0, "{}", report.page());
     ensure!((report.replicas_wanted, report.replicas_ready) == (1260, 1260), "{}", report.page());
@@ -53,7 +53,7 @@ fn expect_by_latency(report: &Report) -> Result<()> {
     Ok(())
 }
 
-async fn an_hpa_goes_above_its_floor_while_live_and_comes_back(bed: &Bed) -> Result<()> {
+async fn an_hpa_goes_above_its_floor_while_live_and_comes_back(bed: &Ground<'_>) -> Result<()> {
     let story = Story::read(30.0)?.only(&["seat-map"]).with("seat-map-hpa.yaml");
     let metrics = bed.metrics()?.clone();
     // 60 % of 1300 millicores is what a replica shall carry.
@@ -86,11 +86,8 @@ async fn an_hpa_goes_above_its_floor_while_live_and_comes_back(bed: &Bed) -> Res
 }
 
 /// Plays a night and takes the pools and the shop away again.
-async fn play(bed: &Bed, story: &Story, during: impl FnMut(&Scene) -> Result<()>) -> Result<Report> {
-    let operator = operator(bed).await?;
-    if !bed.processes().is_running(FIRST).unwrap_or(false) {
-        operator.start(bed, FIRST).await?;
-    }
+async fn play(bed: &Ground<'_>, story: &Story, during: impl FnMut(&Scene) -> Result<()>) -> Result<Report> {
+    running_operator(bed).await?;
     let namespaces: Api<Namespace> = Api::all(bed.client());
     wait_until("the shop of an earlier test is gone", Duration::from_secs(60), async || {
         Ok(namespaces.get_opt(story.namespace()).await?.is_none())

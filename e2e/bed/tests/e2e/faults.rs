@@ -4,33 +4,36 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use onsale_api::Phase;
-use onsale_bed::ec2::Fault;
+use kube::Api;
+use onsale_api::{CapacityPool, Phase};
+use onsale_bed::ec2::{Fault, Timing};
 use onsale_bed::joiner::Trouble;
-use onsale_bed::{Bed, wait_until};
+use onsale_bed::wait_until;
 use serde_json::json;
 
-use crate::harness::{Case, case};
-use crate::shop::{SOON, Shop, ZONES, plan};
+use crate::harness::{Case, Ground, alone, beside};
+use crate::shop::{Rent, SOON, Shop, USUAL, plan};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case!(a_local_zone_that_runs_dry_is_made_up_for_in_the_region_in_time),
-        case!(an_instance_that_never_joins_is_given_up_and_made_up_for),
-        case!(a_lost_answer_launches_nothing_twice),
-        case!(a_node_lost_while_live_is_replaced),
-        case!(refused_credentials_are_named_and_the_sale_goes_on_once_they_are_back),
-        case!(nodes_without_label_or_taint_are_repaired),
-        case!(a_workload_that_does_not_exist_is_named_and_the_others_are_prepared),
-        case!(an_hpa_whose_maximum_is_too_low_is_named),
-        case!(a_budget_that_is_too_small_is_a_no_go),
+        beside!(a_local_zone_that_runs_dry_is_made_up_for_in_the_region_in_time),
+        beside!(an_instance_that_never_joins_is_given_up_and_made_up_for),
+        alone!(a_lost_answer_launches_nothing_twice),
+        alone!(a_node_lost_while_live_is_replaced),
+        beside!(refused_credentials_are_named_and_the_sale_goes_on_once_they_are_back),
+        alone!(while_instances_cannot_be_read_nothing_is_done_on_a_guess),
+        beside!(nodes_without_label_or_taint_are_repaired),
+        beside!(a_workload_that_does_not_exist_is_named_and_the_others_are_prepared),
+        beside!(an_hpa_whose_maximum_is_too_low_is_named),
+        beside!(a_budget_that_is_too_small_is_a_no_go),
     ]
 }
 
-async fn a_local_zone_that_runs_dry_is_made_up_for_in_the_region_in_time(bed: &Bed) -> Result<()> {
-    let shop = Shop::open(bed, "dry", 1).await?;
+async fn a_local_zone_that_runs_dry_is_made_up_for_in_the_region_in_time(bed: &Ground<'_>) -> Result<()> {
+    let scarce = Rent { types: ["c5.4xlarge", USUAL.types[1]], ..USUAL };
+    let shop = Shop::open_at(bed, "dry", 1, scarce).await?;
     shop.workload("seat-map", 4).await?;
-    bed.ec2()?.set_capacity(ZONES[1], "c6i.4xlarge", Some(1)).await?;
+    bed.ec2()?.set_capacity(scarce.local_zone, scarce.types[0], Some(1)).await?;
     let mut long = plan(&[("seat-map", 60, 3)]);
     long.opens_in = 26;
     let opens_at = shop.sale("tour", &long).await?;
@@ -39,17 +42,19 @@ async fn a_local_zone_that_runs_dry_is_made_up_for_in_the_region_in_time(bed: &B
     shop.expect_spread("seat-map", [16, 15, 29]).await?;
     shop.wait_until_over("tour").await?;
     shop.expect_clean(&[("seat-map", 4)]).await?;
-    let empty = bed.ec2()?.calls(0).await?.into_iter().filter(|c| c.action == "RunInstances" && c.zone.as_deref() == Some(ZONES[1]));
+    let calls = bed.ec2()?.calls(0).await?.into_iter();
+    let empty = calls.filter(|c| c.action == "RunInstances" && c.instance_type.as_deref() == Some(scarce.types[0]));
     ensure!(empty.count() <= 2, "an empty zone was asked again and again");
     Ok(())
 }
 
-async fn an_instance_that_never_joins_is_given_up_and_made_up_for(bed: &Bed) -> Result<()> {
-    let shop = Shop::open(bed, "never", 1).await?;
+async fn an_instance_that_never_joins_is_given_up_and_made_up_for(bed: &Ground<'_>) -> Result<()> {
+    let far = Rent { local_zone: "us-west-2-lax-1a", ..USUAL };
+    let shop = Shop::open_at(bed, "never", 1, far).await?;
     shop.workload("seat-map", 4).await?;
-    bed.joiner()?.add_trouble(Trouble::NeverJoins, Some(ZONES[1]), Some(1));
+    bed.joiner()?.add_trouble(Trouble::NeverJoins, Some(far.local_zone), Some(1));
     let mut long = plan(&[("seat-map", 40, 3)]);
-    (long.opens_in, long.duration) = (20, 40);
+    (long.opens_in, long.duration) = (20, 60);
     shop.sale("tour", &long).await?;
     wait_until("all 40 replicas are Ready", SOON, async || {
         Ok(shop.get("tour").await?.and_then(|s| s.status).and_then(|s| s.ready).as_deref() == Some("40/40"))
@@ -57,17 +62,18 @@ async fn an_instance_that_never_joins_is_given_up_and_made_up_for(bed: &Bed) -> 
     .await?;
     let events = bed.kubectl(&["get", "events", "-A", "-o", "jsonpath={range .items[*]}{.reason}{\"\\n\"}{end}"]).await?.ok()?;
     ensure!(events.lines().any(|l| l == "NeverJoined"), "no event says NeverJoined");
+    shop.edit("tour", json!({"duration": "1s"})).await?;
     shop.wait_until_over("tour").await?;
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn a_lost_answer_launches_nothing_twice(bed: &Bed) -> Result<()> {
+async fn a_lost_answer_launches_nothing_twice(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "lost", 1).await?;
     shop.workload("seat-map", 4).await?;
     // Longer than the SDK's own tries: the operator's ledger has to replay it.
-    bed.ec2()?.add_fault(&Fault::lost("RunInstances").times(Some(4)).in_zone(ZONES[1])).await?;
+    bed.ec2()?.add_fault(&Fault::lost("RunInstances").times(Some(4)).in_zone(USUAL.local_zone)).await?;
     let mut long = plan(&[("seat-map", 30, 3)]);
-    (long.opens_in, long.duration) = (30, 10);
+    (long.opens_in, long.duration) = (30, 4);
     shop.sale("tour", &long).await?;
     shop.wait_for("tour", &[Phase::Ready, Phase::Live], SOON).await?;
     let calls = bed.ec2()?.calls(0).await?;
@@ -78,8 +84,10 @@ async fn a_lost_answer_launches_nothing_twice(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn a_node_lost_while_live_is_replaced(bed: &Bed) -> Result<()> {
+async fn a_node_lost_while_live_is_replaced(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "replaced", 1).await?;
+    // As in life, it is listed on its way out. What is gone from one list to the next, the checker takes for an instance that is not listed yet.
+    bed.ec2()?.set_timing(&Timing { shutdown_seconds: Some(5.0), ..Timing::default() }).await?;
     shop.workload("seat-map", 4).await?;
     let mut long = plan(&[("seat-map", 40, 3)]);
     long.duration = 150;
@@ -104,10 +112,13 @@ async fn a_node_lost_while_live_is_replaced(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn refused_credentials_are_named_and_the_sale_goes_on_once_they_are_back(bed: &Bed) -> Result<()> {
-    let shop = Shop::open(bed, "refused", 1).await?;
+async fn refused_credentials_are_named_and_the_sale_goes_on_once_they_are_back(bed: &Ground<'_>) -> Result<()> {
+    let shop = Shop::open_at(bed, "refused", 1, Rent { types: ["m5.4xlarge", "r6i.4xlarge"], ..USUAL }).await?;
     shop.workload("seat-map", 4).await?;
-    bed.ec2()?.add_fault(&Fault { status: Some(403), ..Fault::error("RunInstances", "UnauthorizedOperation").times(None) }).await?;
+    for instance_type in ["m5.4xlarge", "r6i.4xlarge"] {
+        let refused = Fault::error("RunInstances", "UnauthorizedOperation").times(None);
+        bed.ec2()?.add_fault(&Fault { status: Some(403), instance_type: Some(instance_type.into()), ..refused }).await?;
+    }
     let mut long = plan(&[("seat-map", 30, 3)]);
     (long.opens_in, long.duration) = (16, 90);
     shop.sale("tour", &long).await?;
@@ -119,15 +130,63 @@ async fn refused_credentials_are_named_and_the_sale_goes_on_once_they_are_back(b
         if ready.as_deref() == Some("30/30") { Ok(true) } else { bail!("{ready:?}") }
     })
     .await?;
-    shop.wait_for("tour", &[Phase::Completed], SOON * 3).await?;
+    shop.edit("tour", json!({"duration": "1s"})).await?;
+    shop.wait_until_over("tour").await?;
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn nodes_without_label_or_taint_are_repaired(bed: &Bed) -> Result<()> {
-    let shop = Shop::open(bed, "repaired", 1).await?;
+async fn while_instances_cannot_be_read_nothing_is_done_on_a_guess(bed: &Ground<'_>) -> Result<()> {
+    let shop = Shop::open(bed, "blind", 1).await?;
     shop.workload("seat-map", 4).await?;
-    bed.joiner()?.add_trouble(Trouble::WithoutTaints, None, Some(1));
-    bed.joiner()?.add_trouble(Trouble::WithoutLabels, None, Some(1));
+    let mut long = plan(&[("seat-map", 40, 3)]);
+    (long.opens_in, long.more) = (30, json!({"readyBefore": "22s"}));
+    let opens_at = shop.sale("tour", &long).await?;
+    wait_until("instances are launched", SOON, async || Ok(!shop.instances().await?.is_empty())).await?;
+    bed.ec2()?.add_fault(&Fault::error("DescribeInstances", "RequestLimitExceeded").times(None)).await?;
+    unread(&shop, "throttled").await?;
+    bed.ec2()?.clear_faults().await?;
+    shop.wait_for("tour", &[Phase::Ready], SOON).await?;
+    ensure!(Timestamp::now() < opens_at, "Ready after the opening");
+    shop.expect_spread("seat-map", [16, 24, 0]).await?;
+    // Again on the way back, when there is something to terminate.
+    shop.wait_for("tour", &[Phase::Live], SOON).await?;
+    let refused = Fault { status: Some(403), ..Fault::error("DescribeInstances", "UnauthorizedOperation").times(None) };
+    bed.ec2()?.add_fault(&refused).await?;
+    shop.wait_for("tour", &[Phase::Returning], SOON).await?;
+    unread(&shop, "credentials").await?;
+    ensure!(shop.get("tour").await?.and_then(|s| s.status).and_then(|s| s.phase) == Some(Phase::Returning), "it says that it is over");
+    bed.ec2()?.clear_faults().await?;
+    shop.wait_until_over("tour").await?;
+    shop.expect_clean(&[("seat-map", 4)]).await?;
+    let launched: u32 = bed.ec2()?.calls(0).await?.iter().filter_map(|c| c.launched).sum();
+    ensure!(launched == 2, "{launched} instances were launched, 2 were wanted");
+    Ok(())
+}
+
+/// Waits until the pool says why its instances are unknown and some reads more have failed: both instances are there still, and not one more.
+async fn unread(shop: &Shop<'_>, says: &str) -> Result<()> {
+    let pool = format!("{}-lz", shop.name);
+    wait_until(format!("{pool} says that its instances are unknown: {says}"), SOON, async || {
+        let found = Api::<CapacityPool>::all(shop.bed.client()).get(&pool).await?.status.unwrap_or_default().conditions;
+        let known = found.iter().find(|c| c.type_ == "CapacityReady").context("no CapacityReady")?;
+        if known.status == "Unknown" && known.reason == "Unknown" && known.message.contains(says) { Ok(true) } else { bail!("{known:?}") }
+    })
+    .await?;
+    let failed =
+        async || anyhow::Ok(shop.bed.ec2()?.calls(0).await?.iter().filter(|c| c.action == "DescribeInstances" && c.code.is_some()).count());
+    let before = failed().await?;
+    wait_until("further reads have failed", SOON, async || Ok(failed().await? >= before + 3)).await?;
+    let states: Vec<String> = shop.instances().await?.into_iter().map(|i| i.state).collect();
+    ensure!(states == ["running", "running"], "without being read, the instances are {states:?}");
+    Ok(())
+}
+
+async fn nodes_without_label_or_taint_are_repaired(bed: &Ground<'_>) -> Result<()> {
+    let far = Rent { local_zone: "us-west-2-lax-1b", ..USUAL };
+    let shop = Shop::open_at(bed, "repaired", 1, far).await?;
+    shop.workload("seat-map", 4).await?;
+    bed.joiner()?.add_trouble(Trouble::WithoutTaints, Some(far.local_zone), Some(1));
+    bed.joiner()?.add_trouble(Trouble::WithoutLabels, Some(far.local_zone), Some(1));
     shop.sale("tour", &plan(&[("seat-map", 40, 3)])).await?;
     shop.wait_for("tour", &[Phase::Ready, Phase::Live], SOON).await?;
     shop.expect_spread("seat-map", [16, 24, 0]).await?;
@@ -138,7 +197,7 @@ async fn nodes_without_label_or_taint_are_repaired(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn a_workload_that_does_not_exist_is_named_and_the_others_are_prepared(bed: &Bed) -> Result<()> {
+async fn a_workload_that_does_not_exist_is_named_and_the_others_are_prepared(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "absent", 1).await?;
     shop.workload("seat-map", 4).await?;
     shop.sale("tour", &plan(&[("seat-map", 12, 3), ("chekcout", 12, 3)])).await?;
@@ -148,7 +207,7 @@ async fn a_workload_that_does_not_exist_is_named_and_the_others_are_prepared(bed
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn an_hpa_whose_maximum_is_too_low_is_named(bed: &Bed) -> Result<()> {
+async fn an_hpa_whose_maximum_is_too_low_is_named(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "maximum", 1).await?;
     shop.workload("seat-map", 4).await?;
     bed.apply(&crate::hpa::manifest(shop.name, "seat-map", 4, 10)).await?;
@@ -160,7 +219,7 @@ async fn an_hpa_whose_maximum_is_too_low_is_named(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[]).await
 }
 
-async fn a_budget_that_is_too_small_is_a_no_go(bed: &Bed) -> Result<()> {
+async fn a_budget_that_is_too_small_is_a_no_go(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "budget", 1).await?;
     shop.workload("seat-map", 4).await?;
     let mut small = plan(&[("seat-map", 40, 3)]);

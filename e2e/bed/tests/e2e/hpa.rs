@@ -1,16 +1,18 @@
 //! Floors on an HPA and on a ScaledObject that owns one: scaling is never taken away from them.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::Api;
 use onsale_api::Phase;
 use onsale_bed::metrics::{Load, Target};
-use onsale_bed::{Bed, wait_until};
+use onsale_bed::wait_until;
 use serde_json::json;
 
-use crate::harness::{Case, case};
+use crate::harness::{Case, Ground, beside};
 use crate::shop::{SOON, Shop, plan};
 
 pub fn cases() -> Vec<Case> {
-    vec![case!(an_hpa_grows_above_its_floor_while_live_and_everything_returns), case!(a_scaled_object_that_owns_the_hpa_gets_the_floor)]
+    vec![beside!(an_hpa_grows_above_its_floor_while_live_and_everything_returns), beside!(a_scaled_object_that_owns_the_hpa_gets_the_floor)]
 }
 
 /// An HPA at 50 % of 1 CPU.
@@ -28,11 +30,11 @@ pub fn manifest(namespace: &str, name: &str, min: i32, max: i32) -> String {
 
 /// `spec.minReplicas` of an HPA.
 pub async fn min_replicas(shop: &Shop<'_>, name: &str) -> Result<i64> {
-    let text = shop.bed.kubectl(&["get", "hpa", name, "-n", shop.name, "-o", "jsonpath={.spec.minReplicas}"]).await?.ok()?;
-    Ok(text.trim().parse()?)
+    let hpa = Api::<HorizontalPodAutoscaler>::namespaced(shop.bed.client(), shop.name).get(name).await?;
+    hpa.spec.min_replicas.map(i64::from).context("no minReplicas")
 }
 
-async fn an_hpa_grows_above_its_floor_while_live_and_everything_returns(bed: &Bed) -> Result<()> {
+async fn an_hpa_grows_above_its_floor_while_live_and_everything_returns(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "hpa", 1).await?;
     shop.workload("seat-map", 4).await?;
     let manifest = manifest(shop.name, "seat-map", 4, 80);
@@ -52,7 +54,8 @@ async fn an_hpa_grows_above_its_floor_while_live_and_everything_returns(bed: &Be
         if spread.get("us-west-2-phx-2a") == Some(&34) { Ok(true) } else { bail!("{spread:?}") }
     })
     .await?;
-    shop.wait_for("tour", &[Phase::Returning], SOON * 2).await?;
+    shop.edit("tour", json!({"duration": "1s"})).await?;
+    shop.wait_for("tour", &[Phase::Returning], SOON).await?;
     // Buyers are still there: nodes stay as long as the HPA wants its replicas.
     wait_until("the floor is back and the HPA still holds its replicas", SOON, async || Ok(min_replicas(&shop, "seat-map").await? == 4))
         .await?;
@@ -83,7 +86,7 @@ spec:
       openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
 "#;
 
-async fn a_scaled_object_that_owns_the_hpa_gets_the_floor(bed: &Bed) -> Result<()> {
+async fn a_scaled_object_that_owns_the_hpa_gets_the_floor(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "keda", 1).await?;
     shop.workload("seat-map", 4).await?;
     bed.apply(SCALED_OBJECTS).await?;
@@ -99,7 +102,7 @@ async fn a_scaled_object_that_owns_the_hpa_gets_the_floor(bed: &Bed) -> Result<(
     hpa["metadata"]["ownerReferences"] = owner;
     bed.apply(&hpa.to_string()).await?;
     let mut long = plan(&[("seat-map", 12, 3)]);
-    long.duration = 20;
+    long.duration = 8;
     shop.sale("tour", &long).await?;
     let reaches = async |wanted: &str| -> Result<()> {
         wait_until(format!("minReplicaCount is {wanted}"), SOON, async || {

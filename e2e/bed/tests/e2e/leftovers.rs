@@ -9,10 +9,14 @@ use onsale_bed::process::folder::{Holder, holder, read};
 use onsale_bed::process::is_ours;
 use onsale_bed::{Bed, default_folder, wait_for, wait_until};
 
-use crate::harness::{Case, case};
+use crate::harness::{Case, Ground, beside};
 
 pub fn cases() -> Vec<Case> {
-    vec![case!(a_killed_bed_leaves_no_process), case!(a_dead_bed_is_found_and_cleaned_up), case!(an_interrupted_bed_leaves_no_process)]
+    vec![
+        beside!(a_killed_bed_leaves_no_process),
+        beside!(a_dead_bed_is_found_and_cleaned_up),
+        beside!(an_interrupted_bed_leaves_no_process),
+    ]
 }
 
 const BED: &str = env!("CARGO_BIN_EXE_bed");
@@ -59,7 +63,7 @@ impl Victim {
     }
 }
 
-async fn a_killed_bed_leaves_no_process(shared: &Bed) -> Result<()> {
+async fn a_killed_bed_leaves_no_process(shared: &Ground<'_>) -> Result<()> {
     let mut victim = start(shared, "killed").await?;
     victim.process.kill().await?;
     victim.wait_for_quiet().await?;
@@ -67,7 +71,7 @@ async fn a_killed_bed_leaves_no_process(shared: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn an_interrupted_bed_leaves_no_process(shared: &Bed) -> Result<()> {
+async fn an_interrupted_bed_leaves_no_process(shared: &Ground<'_>) -> Result<()> {
     let mut victim = start(shared, "interrupted").await?;
     signal("-INT", victim.process.id().context("no process ID")?)?;
     let status = tokio::time::timeout(Duration::from_secs(20), victim.process.wait()).await.context("it does not end")??;
@@ -76,7 +80,7 @@ async fn an_interrupted_bed_leaves_no_process(shared: &Bed) -> Result<()> {
 }
 
 /// The keeper dies first, so nobody is left to clean up: what a machine's out-of-memory killer can do.
-async fn a_dead_bed_is_found_and_cleaned_up(shared: &Bed) -> Result<()> {
+async fn a_dead_bed_is_found_and_cleaned_up(shared: &Ground<'_>) -> Result<()> {
     let mut victim = start(shared, "dead").await?;
     let keeper = wait_for("the keeper is found", Duration::from_secs(5), async || Ok(keeper_of(&victim.folder))).await?;
     signal("-KILL", keeper)?;

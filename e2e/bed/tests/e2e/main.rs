@@ -1,8 +1,10 @@
-//! End-to-end tests: one shared bed, one test after the other.
+//! End-to-end tests: beside each other on one bed where they have shops of their own, alone on another where they touch what all share.
 //!
-//! - `harness.rs`: brings the bed up for the first test, tidies up after each, prints what helps when one fails
+//! - `harness.rs`: cases, and what a test stands on; `stage.rs`: the beds, and who may be on which; `tidy.rs`: what tests leave is taken away;
+//!   `scene.rs`: what helps when one fails
 //! - `workloads.rs`: fleets of nodes, workloads, and waiting for their pods
-//! - `shop.rs`: a small ticket shop with an operator, sales that last seconds, and how they must end
+//! - `shop.rs`: a small ticket shop with an operator, sales that last seconds; `clean.rs`: how they must end; `wall.rs`: writes that
+//!   are refused for a while
 //! - one file per subject: `bed` (the bed itself), `leftovers` (nothing outlives it), `emulator` (EC2's own tests), `refusals` (bad manifests), `nights` (whole sales), `examples` (those of `examples/`), `edits` (deleted,
 //!   suspended, changed), `faults` (cloud, nodes, wishes), `hpa`, `neighbours` (what is left alone), `restarts` (operators that die)
 //!
@@ -10,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "end-to-end tests wait for real processes on the real clock")]
 
 mod bed;
+mod clean;
 mod edits;
 mod emulator;
 mod examples;
@@ -21,7 +24,11 @@ mod neighbours;
 mod nights;
 mod refusals;
 mod restarts;
+mod scene;
 mod shop;
+mod stage;
+mod tidy;
+mod wall;
 mod workloads;
 
 use std::process::ExitCode;
@@ -29,13 +36,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let subjects = [
         bed::cases(),
+        refusals::cases(),
         leftovers::cases(),
         emulator::cases(),
-        refusals::cases(),
-        nights::cases(),
-        hpa::cases(),
-        edits::cases(),
         faults::cases(),
+        hpa::cases(),
+        nights::cases(),
+        edits::cases(),
         neighbours::cases(),
         restarts::cases(),
         examples::cases(),

@@ -3,23 +3,23 @@
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use onsale_api::Phase;
-use onsale_bed::Bed;
 use serde_json::json;
 
-use crate::harness::{Case, case};
+use crate::harness::{Case, Ground, beside};
 use crate::shop::{SOON, Shop, plan};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case!(on_prem_alone_holds_a_small_sale),
-        case!(a_night_goes_out_to_the_near_places_first_and_comes_back),
-        case!(a_second_sale_follows_the_first),
-        case!(applied_after_ready_by_it_catches_up),
-        case!(applied_after_its_end_it_is_missed),
+        beside!(on_prem_alone_holds_a_small_sale),
+        beside!(a_night_goes_out_to_the_near_places_first_and_comes_back),
+        beside!(a_second_sale_follows_the_first),
+        beside!(applied_after_its_start_it_says_that_it_is_late),
+        beside!(applied_after_ready_by_it_catches_up),
+        beside!(applied_after_its_end_it_is_missed),
     ]
 }
 
-async fn on_prem_alone_holds_a_small_sale(bed: &Bed) -> Result<()> {
+async fn on_prem_alone_holds_a_small_sale(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "small", 2).await?;
     shop.workload("seat-map", 4).await?;
     shop.sale("club", &plan(&[("seat-map", 20, 3)])).await?;
@@ -32,7 +32,7 @@ async fn on_prem_alone_holds_a_small_sale(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn a_night_goes_out_to_the_near_places_first_and_comes_back(bed: &Bed) -> Result<()> {
+async fn a_night_goes_out_to_the_near_places_first_and_comes_back(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "night", 2).await?;
     shop.workload("checkout", 8).await?;
     shop.workload("seat-map", 8).await?;
@@ -61,7 +61,7 @@ async fn a_night_goes_out_to_the_near_places_first_and_comes_back(bed: &Bed) -> 
     Ok(())
 }
 
-async fn a_second_sale_follows_the_first(bed: &Bed) -> Result<()> {
+async fn a_second_sale_follows_the_first(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "twice", 1).await?;
     shop.workload("seat-map", 4).await?;
     shop.sale("first", &plan(&[("seat-map", 40, 3)])).await?;
@@ -75,14 +75,29 @@ async fn a_second_sale_follows_the_first(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn applied_after_ready_by_it_catches_up(bed: &Bed) -> Result<()> {
+async fn applied_after_its_start_it_says_that_it_is_late(bed: &Ground<'_>) -> Result<()> {
+    let shop = Shop::open(bed, "behind", 1).await?;
+    shop.workload("seat-map", 4).await?;
+    // Nodes have a lead time of 4 to 6 s, and ready-by is in 6 s.
+    let mut behind = plan(&[("seat-map", 30, 3)]);
+    behind.opens_in = 8;
+    shop.sale("behind", &behind).await?;
+    shop.wait_for_condition("behind", "Ready", "False", "LateStart").await?;
+    let (status, reason, message) = shop.condition("behind", "Feasible").await?;
+    ensure!((status.as_str(), reason.as_str()) == ("False", "LateStart"), "Feasible is {status}, {reason}: {message}");
+    shop.wait_for("behind", &[Phase::Live], SOON).await?;
+    shop.wait_until_over("behind").await?;
+    shop.expect_clean(&[("seat-map", 4)]).await
+}
+
+async fn applied_after_ready_by_it_catches_up(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "late", 1).await?;
     shop.workload("seat-map", 4).await?;
     let mut late = plan(&[("seat-map", 30, 3)]);
-    (late.opens_in, late.duration) = (1, 25);
+    (late.opens_in, late.duration) = (1, 20);
     shop.sale("late", &late).await?;
     shop.wait_for("late", &[Phase::Live], SOON).await?;
-    shop.wait_for_condition("late", "AtRisk", "True", "").await?;
+    shop.wait_for_condition("late", "AtRisk", "True", "OpenedUnready").await?;
     onsale_bed::wait_until("all replicas are Ready although it opened already", SOON, async || {
         Ok(shop.get("late").await?.and_then(|s| s.status).and_then(|s| s.ready).as_deref() == Some("30/30"))
     })
@@ -91,7 +106,7 @@ async fn applied_after_ready_by_it_catches_up(bed: &Bed) -> Result<()> {
     shop.expect_clean(&[("seat-map", 4)]).await
 }
 
-async fn applied_after_its_end_it_is_missed(bed: &Bed) -> Result<()> {
+async fn applied_after_its_end_it_is_missed(bed: &Ground<'_>) -> Result<()> {
     let shop = Shop::open(bed, "missed", 1).await?;
     shop.workload("seat-map", 4).await?;
     let mut over = plan(&[("seat-map", 30, 3)]);

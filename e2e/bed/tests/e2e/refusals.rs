@@ -5,10 +5,10 @@ use onsale_bed::operator::install_crds;
 use onsale_bed::{Bed, tools};
 use serde_json::{Value, json};
 
-use crate::harness::{Case, case};
+use crate::harness::{Case, Ground, alone};
 
 pub fn cases() -> Vec<Case> {
-    vec![case!(bad_manifests_are_refused_with_a_sentence), case!(examples_and_the_shortest_sale_are_accepted)]
+    vec![alone!(bad_manifests_are_refused_with_a_sentence), alone!(examples_and_the_shortest_sale_are_accepted)]
 }
 
 fn read(path: &str) -> Result<Value> {
@@ -46,7 +46,7 @@ async fn refused(bed: &Bed, object: &Value, says: &str, failures: &mut Vec<Strin
     Ok(())
 }
 
-async fn bad_manifests_are_refused_with_a_sentence(bed: &Bed) -> Result<()> {
+async fn bad_manifests_are_refused_with_a_sentence(bed: &Ground<'_>) -> Result<()> {
     install_crds(bed).await?;
     let all = read("e2e/scenarios/bad-manifests.yaml")?;
     let mut failures = Vec::new();
@@ -74,7 +74,7 @@ async fn bad_manifests_are_refused_with_a_sentence(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-async fn examples_and_the_shortest_sale_are_accepted(bed: &Bed) -> Result<()> {
+async fn examples_and_the_shortest_sale_are_accepted(bed: &Ground<'_>) -> Result<()> {
     install_crds(bed).await?;
     bed.kubectl(&["create", "namespace", "ticketing"]).await?;
     for file in ["pools.yaml", "shop.yaml", "stadium-tour.yaml", "minimal.yaml", "seat-map-hpa.yaml"] {

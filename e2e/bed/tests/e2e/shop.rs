@@ -1,36 +1,38 @@
-//! A small ticket shop with an operator: nodes on premises, pools in a Local Zone and a region, workloads, sales that last seconds, and how it all must end.
+//! A small ticket shop with an operator: nodes on premises, pools in a Local Zone and a region, workloads, and sales that last seconds.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use onsale_api::{CapacityPool, OnSale, Phase, WorkloadPlacement};
+use onsale_api::{OnSale, Phase};
 use onsale_bed::ec2::{FixtureRequest, Instance, Timing, node_config};
 use onsale_bed::nodes::{self, NodeSpecification};
 use onsale_bed::operator::Operator;
 use onsale_bed::progress::Progress;
 use onsale_bed::{Bed, wait_until};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
-use crate::harness::TEST;
+use crate::clean::objections;
+use crate::harness::{Ground, TEST};
+use crate::tidy::SHOP;
 use crate::workloads;
 
 /// The process that most tests talk to.
 pub const FIRST: &str = "onsale-operator-0";
-/// Zones of the shop's pools, nearest first.
-pub const ZONES: [&str; 3] = ["phx-dc", "us-west-2-phx-2a", "us-west-2a"];
 /// Longest that anything on the bed may take.
 pub const SOON: Duration = Duration::from_secs(60);
 
-static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
+/// Names of all shops that were ever opened.
+static SHOPS: std::sync::Mutex<Vec<&'static str>> = std::sync::Mutex::new(Vec::new());
 
 /// The installed operator, with timings of a bed.
-pub async fn operator(bed: &Bed) -> Result<&'static Operator> {
+async fn operator<'a>(ground: &Ground<'a>) -> Result<&'a Operator> {
     let quick = [
         "settings.hpaSyncPeriod=2s",
         "settings.unschedulableAfter=5s",
@@ -39,14 +41,45 @@ pub async fn operator(bed: &Bed) -> Result<&'static Operator> {
         "leaderElection.retryPeriod=500ms",
         "log.filter=info\\,onsale_controller=debug",
     ];
-    OPERATOR.get_or_try_init(async || Operator::install(bed, &quick.map(str::to_owned), Progress::stderr()).await).await
+    ground.place.operator.get_or_try_init(async || Operator::install(ground.bed, &quick.map(str::to_owned), Progress::stderr()).await).await
+}
+
+/// The installed operator, with its first process running.
+pub async fn running_operator<'a>(ground: &Ground<'a>) -> Result<&'a Operator> {
+    let operator = operator(ground).await?;
+    let _one_at_a_time = ground.place.starting.lock().await;
+    if !ground.processes().is_running(FIRST).unwrap_or(false) {
+        operator.start(ground.bed, FIRST).await?;
+    }
+    Ok(operator)
+}
+
+/// Where a shop rents. Tests beside each other share the usual places; one that sets a fault or a capacity there takes a place of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Rent {
+    /// Of the pool `-lz`.
+    pub local_zone: &'static str,
+    /// Instance types of the pools `-lz` and `-or`, of 16 vCPUs.
+    pub types: [&'static str; 2],
+}
+
+/// Where shops rent whose tests have nothing against the cloud.
+pub const USUAL: Rent = Rent { local_zone: "us-west-2-phx-2a", types: ["c6i.4xlarge", "m6i.4xlarge"] };
+
+/// Names of all shops that were ever opened.
+pub fn opened() -> Vec<&'static str> {
+    SHOPS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// A shop of its own for one test, in the namespace `name`; its pools are `<name>-dc`, `-lz` and `-or`.
 pub struct Shop<'a> {
     pub bed: &'a Bed,
     pub name: &'static str,
-    pub operator: &'static Operator,
+    pub operator: &'a Operator,
+    /// Zones of its pools, nearest first.
+    pub zones: [&'static str; 3],
+    /// How often the checker had objected before it opened.
+    pub objections: usize,
 }
 
 /// A sale in seconds from now.
@@ -67,16 +100,23 @@ pub fn plan(workloads: &[(&'static str, i32, i32)]) -> Plan {
 }
 
 impl<'a> Shop<'a> {
-    /// Opens it: the operator runs, `on_prem` nodes of 16 CPU are Ready, the pools exist.
-    pub async fn open(bed: &'a Bed, name: &'static str, on_prem: usize) -> Result<Self> {
-        let operator = operator(bed).await?;
-        if !bed.processes().is_running(FIRST).unwrap_or(false) {
-            operator.start(bed, FIRST).await?;
-        }
-        let shop = Self { bed, name, operator };
+    /// Opens it: the operator runs, `on_prem` nodes of 16 CPU are Ready, which take pods of this shop only, the pools exist.
+    pub async fn open(ground: &'a Ground<'a>, name: &'static str, on_prem: usize) -> Result<Self> {
+        Self::open_at(ground, name, on_prem, USUAL).await
+    }
+
+    /// The same, renting elsewhere.
+    pub async fn open_at(ground: &'a Ground<'a>, name: &'static str, on_prem: usize, rent: Rent) -> Result<Self> {
+        ground.opens(name);
+        let (bed, operator) = (ground.bed, running_operator(ground).await?);
+        let objections = objections(bed)?.len();
+        SHOPS.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+        let shop = Self { bed, name, operator, zones: ["phx-dc", rent.local_zone, "us-west-2a"], objections };
         let labels = json!({TEST: "true", "team": name});
         bed.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}).to_string()).await?;
-        let node = |n| NodeSpecification::on_prem(&format!("{name}-{n}"), ZONES[0], "us-west-2", "16", "64Gi").label("shop", name);
+        let node = |n| {
+            NodeSpecification::on_prem(&format!("{name}-{n}"), shop.zones[0], "us-west-2", "16", "64Gi").label(SHOP, name).taint(SHOP, name)
+        };
         nodes::create(&bed.client(), &(0..on_prem).map(node).collect::<Vec<_>>()).await?;
         bed.ec2()?
             .set_timing(&Timing {
@@ -87,9 +127,9 @@ impl<'a> Shop<'a> {
             })
             .await?;
         bed.joiner()?.set_delay(Duration::from_millis(500));
-        shop.pool("dc", ZONES[0], "200us", None).await?;
-        shop.pool("lz", ZONES[1], "2ms", Some("c6i.4xlarge")).await?;
-        shop.pool("or", ZONES[2], "30ms", Some("m6i.4xlarge")).await?;
+        shop.pool("dc", shop.zones[0], "200us", None).await?;
+        shop.pool("lz", shop.zones[1], "2ms", Some(rent.types[0])).await?;
+        shop.pool("or", shop.zones[2], "30ms", Some(rent.types[1])).await?;
         Ok(shop)
     }
 
@@ -99,7 +139,7 @@ impl<'a> Shop<'a> {
         let mut spec = json!({
             "tier": if instance_type.is_some() { "LocalZone" } else { "OnPrem" }, "zone": zone, "latency": [{"site": "phx-dc", "rtt": rtt}],
             "leadTime": {"p50": "4s", "p95": "6s"},
-            "nodes": {"existing": {"selector": {"matchLabels": {"shop": self.name}}}},
+            "nodes": {"existing": {"selector": {"matchLabels": {SHOP: self.name}}}},
             "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": self.name}}},
         });
         if let Some(instance_type) = instance_type {
@@ -112,7 +152,7 @@ impl<'a> Shop<'a> {
                 "instanceTypes": [{"name": instance_type, "hourlyCost": "0.80", "allocatable": {"cpu": "15890m", "memory": "28Gi"}}],
             }});
         }
-        let object = json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "CapacityPool", "metadata": {"name": name}, "spec": spec});
+        let object = json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "CapacityPool", "metadata": {"name": name, "labels": {SHOP: self.name}}, "spec": spec});
         self.bed.apply(&object.to_string()).await.map(drop)
     }
 
@@ -188,106 +228,26 @@ impl<'a> Shop<'a> {
     /// Fails unless the pods of a workload are spread over the shop's zones exactly so.
     pub async fn expect_spread(&self, app: &str, wanted: [usize; 3]) -> Result<()> {
         let spread = self.spread(app).await?;
-        let found = ZONES.map(|zone| spread.get(zone).copied().unwrap_or_default());
-        let elsewhere: usize = spread.iter().filter(|(zone, _)| !ZONES.contains(&zone.as_str())).map(|(_, n)| n).sum();
-        ensure!(found == wanted && elsewhere == 0, "{app} is spread {spread:?}, not {wanted:?} over {ZONES:?}");
+        let found = self.zones.map(|zone| spread.get(zone).copied().unwrap_or_default());
+        let elsewhere: usize = spread.iter().filter(|(zone, _)| !self.zones.contains(&zone.as_str())).map(|(_, n)| n).sum();
+        ensure!(found == wanted && elsewhere == 0, "{app} is spread {spread:?}, not {wanted:?} over {:?}", self.zones);
         Ok(())
     }
 
     /// `spec.replicas` of a Deployment.
     pub async fn replicas(&self, app: &str) -> Result<i64> {
-        let path = "jsonpath={.spec.replicas}";
-        let text = self.bed.kubectl(&["get", "deployment", app, "-n", self.name, "-o", path]).await?.ok()?;
-        text.trim().parse().context("no replicas")
+        let deployment = Api::<Deployment>::namespaced(self.bed.client(), self.name).get(app).await?;
+        deployment.spec.and_then(|s| s.replicas).map(i64::from).context("no replicas")
     }
 
     /// Instances of this shop that are not terminated.
     pub async fn instances(&self) -> Result<Vec<Instance>> {
-        Ok(self.all_instances().await?.into_iter().filter(|i| i.state != "terminated").collect())
+        Ok(instances_of(self.bed, self.name).await?.into_iter().filter(|i| i.state != "terminated").collect())
     }
 
     /// Instances of this shop that ever were.
     pub async fn ever_launched(&self) -> Result<usize> {
-        Ok(self.all_instances().await?.len())
-    }
-
-    async fn all_instances(&self) -> Result<Vec<Instance>> {
-        let mine = |i: &Instance| i.tags.get("onsale.dev/pool").is_some_and(|p| p.starts_with(&format!("{}-", self.name)));
-        Ok(self.bed.ec2()?.instances().await?.into_iter().filter(mine).collect())
-    }
-
-    /// Nothing is left: no instance, no burst node, every field as it was, no record, no overlay, no finalizer, no condition that contradicts it.
-    pub async fn expect_clean(&self, replicas: &[(&str, i64)]) -> Result<()> {
-        wait_until("no instance is left", SOON, async || {
-            let left = self.instances().await?;
-            if left.is_empty() { Ok(true) } else { bail!("{} instances: {left:?}", left.len()) }
-        })
-        .await?;
-        wait_until("no burst node is left", SOON, async || {
-            let nodes = Api::<Node>::all(self.bed.client()).list(&ListParams::default().labels("onsale.dev/pool")).await?;
-            Ok(nodes.items.iter().all(|n| !n.labels()["onsale.dev/pool"].starts_with(&format!("{}-", self.name))))
-        })
-        .await?;
-        for (app, wanted) in replicas {
-            let found = self.replicas(app).await?;
-            ensure!(found == *wanted, "{app} has {found} replicas, {wanted} before the sale");
-        }
-        let records = Api::<WorkloadPlacement>::namespaced(self.bed.client(), self.name).list(&ListParams::default()).await?;
-        ensure!(
-            records.items.is_empty(),
-            "a WorkloadPlacement is left: {:?}",
-            records.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
-        );
-        let overlays = self.bed.kubectl(&["get", "podtemplates", "-n", self.name, "-o", "name"]).await?.ok()?;
-        ensure!(overlays.trim().is_empty(), "an overlay is left: {overlays}");
-        self.expect_settled().await?;
-        self.expect_checker_content().await
-    }
-
-    /// Every plan of the processes that run was one that the checker had nothing to say against. Asked before a process is killed, too.
-    pub async fn expect_checker_content(&self) -> Result<()> {
-        for name in self.bed.processes().names().iter().filter(|n| n.starts_with("onsale-operator-")) {
-            if !self.bed.processes().is_running(name)? {
-                continue;
-            }
-            let metrics = self.operator.metrics(self.bed, name).await?;
-            let violations: Vec<&str> =
-                metrics.lines().filter(|l| l.starts_with("onsale_plan_violations_total") && !l.ends_with(" 0")).collect();
-            ensure!(violations.is_empty(), "the checker objects to plans of {name}: {violations:?}");
-        }
-        Ok(())
-    }
-
-    /// Finalizers are gone, and every status agrees with the world.
-    async fn expect_settled(&self) -> Result<()> {
-        wait_until("finalizers are gone and statuses have settled", SOON, async || {
-            for sale in self.sales().list(&ListParams::default()).await?.items {
-                ensure!(sale.finalizers().is_empty(), "{} keeps {:?}", sale.name_any(), sale.finalizers());
-                let status = sale.status.clone().unwrap_or_default();
-                ensure!(!status.phase.is_some_and(Phase::is_active), "{} is still {:?}", sale.name_any(), status.phase);
-                let over = matches!(status.phase, Some(Phase::Completed | Phase::Cancelled));
-                let wanted = [
-                    ("Ready", "True"),
-                    ("Feasible", "True"),
-                    ("Reconciling", "False"),
-                    ("Stalled", "False"),
-                    ("AtRisk", "False"),
-                    ("Contested", "False"),
-                ];
-                for (type_, wanted) in wanted.iter().filter(|_| over) {
-                    let found = status.conditions.iter().find(|c| c.type_ == *type_);
-                    ensure!(found.is_some_and(|c| c.status == *wanted), "{} is over and says {found:?}", sale.name_any());
-                }
-            }
-            for pool in Api::<CapacityPool>::all(self.bed.client()).list(&ListParams::default()).await?.items {
-                ensure!(pool.finalizers().is_empty(), "pool {} keeps {:?}", pool.name_any(), pool.finalizers());
-                let status = pool.status.clone().unwrap_or_default();
-                let counts = (status.nodes.launching, status.nodes.draining, status.launches.len());
-                ensure!(counts == (0, 0, 0), "pool {} still says {:?}, {} launches", pool.name_any(), status.nodes, status.launches.len());
-            }
-            Ok(true)
-        })
-        .await
+        Ok(instances_of(self.bed, self.name).await?.len())
     }
 
     /// A condition of a sale: its status and reason.
@@ -317,6 +277,12 @@ impl<'a> Shop<'a> {
     pub async fn pods(&self) -> Result<Vec<Pod>> {
         Ok(Api::<Pod>::namespaced(self.bed.client(), self.name).list(&ListParams::default().match_any()).await?.items)
     }
+}
+
+/// Instances of a shop's pools that the emulator has not forgotten, terminated ones included.
+pub async fn instances_of(bed: &Bed, shop: &str) -> Result<Vec<Instance>> {
+    let mine = |i: &Instance| i.tags.get("onsale.dev/pool").is_some_and(|p| p.starts_with(&format!("{shop}-")));
+    Ok(bed.ec2()?.instances().await?.into_iter().filter(mine).collect())
 }
 
 /// Sets members of objects in depth.

@@ -11,6 +11,7 @@ use onsale_bed::{Bed, wait_until};
 use serde_json::{Value, json};
 
 use crate::harness::TEST;
+use crate::tidy::SHOP;
 
 /// A namespace that goes away after the test.
 pub async fn namespace(bed: &Bed, name: &str) -> Result<()> {
@@ -33,20 +34,22 @@ pub async fn on_prem_nodes(bed: &Bed, prefix: &str, count: usize) -> Result<()> 
     .await
 }
 
-/// A Deployment of pods that ask for 1 CPU and 2 GiB, with annotations on its pods.
+/// A Deployment of pods that ask for 1 CPU and 2 GiB, with annotations on its pods. They tolerate the taint of the shop's own nodes on premises.
 pub fn deployment(namespace: &str, name: &str, replicas: usize, annotations: &Value) -> String {
     let mut metadata = json!({"labels": {"app": name}});
     // An empty map would be a change for every `kubectl apply`.
     if annotations.as_object().is_some_and(|a| !a.is_empty()) {
         metadata["annotations"] = annotations.clone();
     }
+    let own = json!({"key": SHOP, "operator": "Equal", "value": namespace, "effect": "NoSchedule"});
+    let container = json!({"name": "main", "image": "example/main", "resources": {"requests": {"cpu": "1", "memory": "2Gi"}}});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "replicas": replicas, "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": metadata,
-                "spec": {"containers": [{"name": "main", "image": "example/main", "resources": {"requests": {"cpu": "1", "memory": "2Gi"}}}]},
+                "spec": {"tolerations": [own], "containers": [container]},
             },
         },
     })
