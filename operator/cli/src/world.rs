@@ -18,10 +18,7 @@ use onsale_planner::{
     snapshot::{Instance, Node, Placement, Pod, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
 };
 
-use crate::{
-    assumed,
-    read::{Found, Object},
-};
+use crate::{assumed, read::Object};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -53,10 +50,8 @@ pub struct Facts {
 
 impl Facts {
     /// Adds what files say.
-    pub fn add(&mut self, found: &[Found]) {
-        for found in found {
-            self.add_object(&found.object);
-        }
+    pub fn add(&mut self, found: &[Object]) {
+        found.iter().for_each(|object| self.add_object(object));
     }
 
     /// Adds one object.
