@@ -46,8 +46,7 @@ pub fn run(
     let (inputs, mut mistakes) = read::inputs(&flags.filename, flags.recursive, stdin);
     let objects = read::read(&inputs, namespace);
     mistakes.extend(objects.mistakes);
-    let wanted: Vec<SaleId> =
-        objects.found.iter().filter_map(|f| if let Object::Sale(sale) = &f.object { Some(id(sale)) } else { None }).collect();
+    let wanted: Vec<SaleId> = objects.found.iter().filter_map(|f| if let Object::Sale(sale) = f { Some(id(sale)) } else { None }).collect();
     if wanted.is_empty() && mistakes.is_empty() {
         mistakes.push(Mistake::of_file(&flags.filename.join(", "), "there is no OnSale here: nothing to plan"));
     }

@@ -18,10 +18,7 @@ use onsale_planner::{
     snapshot::{Instance, Node, Placement, Pod, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
 };
 
-use crate::{
-    assumed,
-    read::{Found, Object},
-};
+use crate::{assumed, read::Object};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -53,10 +50,8 @@ pub struct Facts {
 
 impl Facts {
     /// Adds what files say.
-    pub fn add(&mut self, found: &[Found]) {
-        for found in found {
-            self.add_object(&found.object);
-        }
+    pub fn add(&mut self, found: &[Object]) {
+        found.iter().for_each(|object| self.add_object(object));
     }
 
     /// Adds one object.
@@ -162,7 +157,8 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
         .map(|(name, pool)| own::pool(name, &uid(pool.metadata.uid.as_ref(), name), pool, Some(instances(facts, name, pool, at))))
         .collect();
     let names: HashSet<String> = facts.nodes.keys().cloned().collect();
-    let all = facts.pods.iter().map(|((namespace, name), pod)| (namespace.as_str(), name.as_str(), name.as_str(), pod));
+    let uids: Vec<String> = facts.pods.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+    let all = facts.pods.iter().zip(&uids).map(|(((namespace, name), pod), uid)| (namespace.as_str(), name.as_str(), uid.as_str(), pod));
     let mut pods = Pods::sort(all, &ids, Some(&names));
     let workloads: Vec<Workload> = ids.iter().map(|id| workload(facts, id, &mut pods)).collect();
     let members = Membership::of(&pools, |pool| pool.instances.iter().flatten().map(|i| i.id.clone()).collect::<Vec<_>>());
@@ -173,8 +169,8 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
     let nodes: Vec<_> = facts.nodes.iter().filter_map(node).collect();
     let sales: Vec<Sale> = facts.sales.iter().map(|((namespace, name), object)| sale(namespace, name, object, at)).collect();
     let namespaces = facts.namespaces.iter().map(|(name, labels)| (name.clone(), with_name(name, labels))).collect();
-    let blind =
-        pools.iter().filter(|p| p.spec.nodes.ec2.is_none() && !nodes.iter().any(|n| n.pool == p.name)).map(|p| p.name.clone()).collect();
+    let known = |pool: &Pool| facts.cluster.is_some() || pool.spec.nodes.ec2.is_some() || nodes.iter().any(|n| n.pool == pool.name);
+    let blind = pools.iter().filter(|p| !known(p)).map(|p| p.name.clone()).collect();
     let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings: Settings::default() };
     let ordinary = seen.workloads.iter().filter_map(|w| Some((w.id.clone(), w.target.as_ref()?.replicas))).collect();
     let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, cluster: facts.cluster.clone() };
@@ -292,16 +288,8 @@ impl World {
                     }
                     (None, None) => homeless += 1,
                 }
-                let name = format!("{}-{i}", work.id.name);
-                work.pods.push(Pod {
-                    uid: name.clone(),
-                    name,
-                    ready: node.is_some(),
-                    node,
-                    revision: None,
-                    created_at: at,
-                    terminating: false,
-                });
+                let (name, uid) = (format!("{}-{i}", work.id.name), format!("{}-{i}", work.id));
+                work.pods.push(Pod { uid, name, ready: node.is_some(), node, revision: None, created_at: at, terminating: false });
             }
         }
         self.seen.nodes.get_or_insert_default().extend(hidden.map(|node| Node { allocatable: there, ..node }));

@@ -141,6 +141,15 @@ fn sales_that_share_a_workload_are_planned_together() {
 }
 
 #[test]
+fn a_folder_is_all_its_manifests_and_one_without_any_is_bad_input() {
+    let (code, text, _) = onsale(&[&["plan", "-f", "examples", "--at", "2026-11-21T08:00:00Z"], &SERVERS], "");
+    assert_eq!(code, 0);
+    assert!(text.contains("ticketing/club-night") && text.contains("ticketing/stadium-tour-phoenix"), "{text}");
+    let (code, _, err) = onsale(&[&["plan", "-f", "operator/cli"]], "");
+    assert_eq!((code, err.contains("no file in this folder ends in .yaml")), (1, true), "{err}");
+}
+
+#[test]
 fn bad_input_is_told_all_at_once_and_is_1() {
     let (code, out, err) = onsale(&[&["plan", "-f", "-", "nowhere.yaml", "examples/pools.yaml"]], "kind: OnSale\n---\n[1, 2]\n---\na: [\n");
     assert_eq!((code, out.as_str()), (1, ""));

@@ -69,6 +69,6 @@ fn all_mistakes_of_all_files_are_said_at_once_with_file_line_document_and_field(
 fn an_object_without_a_namespace_gets_the_one_that_is_given() {
     let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {}, template: {}}\n";
     let objects = read(&[Input { name: "a.yaml".into(), text: text.into() }], "shop");
-    let onsale_cli::read::Object::Deployment(found) = &objects.found[0].object else { panic!("{objects:?}") };
+    let onsale_cli::read::Object::Deployment(found) = &objects.found[0] else { panic!("{objects:?}") };
     assert_eq!(found.metadata.namespace.as_deref(), Some("shop"));
 }

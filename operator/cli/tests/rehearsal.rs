@@ -72,3 +72,23 @@ fn what_is_too_large_to_be_rehearsed_is_said_to_be() {
     let night = night(&world, now);
     assert!(night.events.is_empty() && night.cut.unwrap().contains("too large"));
 }
+
+#[test]
+fn workloads_of_the_same_name_in_two_namespaces_keep_their_own_pods() {
+    let now = at("2026-12-01T00:00:00Z");
+    let mut facts = Facts::default();
+    for namespace in ["a", "b"] {
+        let text = format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{replicas: 2, selector: {{}}, template: {{}}}}\n---\n\
+             apiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {{name: s, namespace: {namespace}}}\nspec: {{opensAt: \"2026-12-05T10:00:00Z\", workloads: \
+             [{{target: {{kind: Deployment, name: web}}, peakReplicas: 3}}]}}\n"
+        );
+        let input = onsale_cli::read::Input { name: namespace.to_owned(), text };
+        let objects = read(&[input], "default");
+        assert!(objects.mistakes.is_empty(), "{:?}", objects.mistakes);
+        facts.add(&objects.found);
+    }
+    let seen = world(&facts, now).seen;
+    let uids: std::collections::BTreeSet<&str> = seen.workloads.iter().flat_map(|w| &w.pods).map(|p| p.uid.as_str()).collect();
+    assert_eq!((seen.workloads.len(), uids.len()), (2, 4));
+}

@@ -13,4 +13,4 @@ pub mod yaml;
 
 pub use files::{Input, inputs};
 pub use mistake::Mistake;
-pub use objects::{Found, Object, Objects, read};
+pub use objects::{Object, Objects, read};

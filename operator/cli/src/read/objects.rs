@@ -1,6 +1,6 @@
 //! From documents to objects: which kinds are read, how, and what is wrong with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use k8s_openapi::{
     api::{
@@ -46,24 +46,11 @@ pub enum Object {
     Namespace(Box<Namespace>),
 }
 
-/// An object and where it is written.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The file.
-    pub file: String,
-    /// Line of the object.
-    pub line: usize,
-    /// The object.
-    pub object: Object,
-}
-
 /// Everything that was read.
 #[derive(Debug, Default)]
 pub struct Objects {
     /// What a plan can use.
-    pub found: Vec<Found>,
-    /// Objects of other kinds, by kind: not needed.
-    pub others: BTreeMap<String, usize>,
+    pub found: Vec<Object>,
     /// Everything that is wrong.
     pub mistakes: Vec<Mistake>,
 }
@@ -182,14 +169,11 @@ impl Reader<'_> {
             ("", "Node") => self.typed(place, &value).map(|o| Object::Node(Box::new(o))),
             ("", "Pod") => self.typed(place, &value).map(|o| Object::Pod(Box::new(o))),
             ("", "Namespace") => self.typed(place, &value).map(|o| Object::Namespace(Box::new(o))),
-            _ => {
-                *self.objects.others.entry(kind.to_owned()).or_default() += 1;
-                return;
-            }
+            // Other kinds are no matter of a plan.
+            _ => None,
         };
         if let Some(object) = object.filter(|_| self.once(place, kind, &value["metadata"])) {
-            let line = place.root.map_or(0, |r| r.line);
-            self.objects.found.push(Found { file: place.file.to_owned(), line, object });
+            self.objects.found.push(object);
         }
     }
 
