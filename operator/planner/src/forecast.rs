@@ -1,8 +1,8 @@
 //! What sales that wait for their start would get, and when each has to start.
 //!
-//! Sales are put onto the fleet one after the other, in the order of their openings, each beside those whose time it shares and on what those leave: two that
-//! would fit alone and not together are told so days ahead. Within a sale replicas are packed as they will be. A sale that shares no time with one that is
-//! active is forecast on the fleet as it is while no sale is on.
+//! Sales are put onto the fleet one after the other, in the order of their openings, each beside those whose time it shares and on what those leave; those that
+//! are prepared at the same time are packed as one. Two that would fit alone and not together are thus told so days ahead. A sale that shares no time with one
+//! that is active is forecast on the fleet as it is while no sale is on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,9 +41,13 @@ pub struct Outlook {
     pub nodes: BTreeMap<String, i32>,
 }
 
-/// A sale that is on the fleet.
+/// Sales whose ready-by lie closer together are prepared together, and packed as one; otherwise the earlier one keeps what it has.
+const TOGETHER: SignedDuration = SignedDuration::from_mins(10);
+
+/// What some sales hold for one workload.
 struct Tenant {
-    sale: usize,
+    work: usize,
+    sales: Vec<usize>,
     until: Timestamp,
     taken: Vec<Taken>,
 }
@@ -115,24 +119,47 @@ impl<'a> Sweep<'a> {
         Self { seen, drafts, active, packer, rooms, tenants: Vec::new(), in_use }
     }
 
-    /// Puts each sale on the fleet in turn; what those that `tell` picks get is noted.
+    /// Puts the sales on the fleet in turn; what those that `tell` picks get is noted. Those under mode Plan see the others, and nobody sees them.
     fn run(mut self, waiting: &[usize], tell: impl Fn(&usize) -> bool, outlook: &mut Outlook) {
-        for sale in waiting {
-            self.leave(*sale);
-            let (expected, taken) = self.enter(*sale);
-            if tell(sale) {
-                outlook.sales.insert(*sale, expected);
-                for (pool, n) in &self.in_use {
-                    match outlook.nodes.get_mut(*pool) {
-                        Some(most) => *most = (*most).max(*n),
-                        None => drop(outlook.nodes.insert((*pool).to_owned(), *n)),
-                    }
+        for group in self.groups(waiting) {
+            let (live, plan): (Vec<usize>, Vec<usize>) = group.into_iter().partition(|i| self.seen.sales[*i].spec.mode == Mode::Live);
+            let rounds = (!live.is_empty()).then_some(live).into_iter().chain(plan.into_iter().map(|sale| vec![sale]));
+            for round in rounds {
+                self.leave(round[0]);
+                let entered = self.enter(&round);
+                for (sale, expected) in round.iter().zip(entered).filter(|(sale, _)| tell(sale)) {
+                    outlook.sales.insert(*sale, expected);
+                }
+                if round.iter().any(&tell) {
+                    self.note(outlook);
+                }
+                if self.seen.sales[round[0]].spec.mode != Mode::Live {
+                    self.withdraw(&round);
                 }
             }
-            match gone_by(self.seen, self.drafts, *sale) {
-                // Under mode Plan nothing will be there.
-                Some(until) if self.seen.sales[*sale].spec.mode == Mode::Live => self.tenants.push(Tenant { sale: *sale, until, taken }),
-                _ => self.give_back(&taken),
+        }
+    }
+
+    /// Sales that are prepared together.
+    fn groups(&self, waiting: &[usize]) -> Vec<Vec<usize>> {
+        let ready_by = |sale: usize| self.drafts[sale].times.map(|t| t.ready_by);
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for sale in waiting {
+            let first = groups.last().and_then(|group| ready_by(group[0]));
+            let close = first.zip(ready_by(*sale)).is_some_and(|(first, this)| this.duration_since(first).abs() <= TOGETHER);
+            match groups.last_mut() {
+                Some(group) if close => group.push(*sale),
+                _ => groups.push(vec![*sale]),
+            }
+        }
+        groups
+    }
+
+    fn note(&self, outlook: &mut Outlook) {
+        for (pool, n) in &self.in_use {
+            match outlook.nodes.get_mut(*pool) {
+                Some(most) => *most = (*most).max(*n),
+                None => drop(outlook.nodes.insert((*pool).to_owned(), *n)),
             }
         }
     }
@@ -140,14 +167,18 @@ impl<'a> Sweep<'a> {
     /// Those leave whose time this sale does not share.
     fn leave(&mut self, sale: usize) {
         let draft = &self.drafts[sale];
-        let (stay, leave): (Vec<Tenant>, Vec<Tenant>) =
-            std::mem::take(&mut self.tenants).into_iter().partition(|tenant| shares_time(draft, tenant.until));
-        self.tenants = stay;
-        leave.iter().for_each(|tenant| self.give_back(&tenant.taken));
+        self.retain(|tenant| shares_time(draft, tenant.until));
     }
 
-    fn give_back(&mut self, taken: &[Taken]) {
-        for one in taken {
+    /// What only these hold is given back.
+    fn withdraw(&mut self, sales: &[usize]) {
+        self.retain(|tenant| tenant.sales != sales);
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Tenant) -> bool) {
+        let (stay, leave): (Vec<Tenant>, Vec<Tenant>) = std::mem::take(&mut self.tenants).into_iter().partition(stays);
+        self.tenants = stay;
+        for one in leave.iter().flat_map(|tenant| &tenant.taken) {
             self.packer.give_back(*one);
             let bin = &self.packer.bins.all[one.bin];
             if bin.instance_type.is_some() && !bin.used() {
@@ -160,52 +191,95 @@ impl<'a> Sweep<'a> {
         self.seen.pool(&self.packer.bins.all[taken.bin].pool).map_or("", |pool| pool.name.as_str())
     }
 
-    fn enter(&mut self, sale: usize) -> (Expected, Vec<Taken>) {
-        let demands = self.demands(sale);
-        let works: Vec<Work> =
-            demands.iter().filter_map(|(i, demand)| demand::work(self.seen, *i, demand)).map(|w| unhindered(Work { sale, ..w })).collect();
-        let packed = self.packer.place(&works);
-        let taken = std::mem::take(&mut self.packer.taken);
-        let fresh = packed.values().any(|packed| !packed.fresh.is_empty());
-        let mut opened: BTreeMap<&str, i32> = BTreeMap::new();
-        let mut expected = Expected {
-            workloads: self.plans(&demands, &packed),
-            nodes: BTreeMap::new(),
-            hourly: Money::default(),
-            lead: SignedDuration::ZERO,
+    /// Puts these on the fleet, packed as one; what each gets, in their order.
+    fn enter(&mut self, sales: &[usize]) -> Vec<Expected> {
+        let wanted = self.wanted(sales);
+        let work = |(index, (users, demand)): (&usize, &(Vec<usize>, Demand))| {
+            demand::work(self.seen, *index, demand).map(|work| unhindered(Work { sale: users[0], ..work }))
         };
+        let works: Vec<Work> = wanted.iter().filter_map(work).collect();
+        let packed = self.packer.place(&works);
+        let mut taken: BTreeMap<usize, Vec<Taken>> = BTreeMap::new();
+        for one in std::mem::take(&mut self.packer.taken) {
+            taken.entry(one.work).or_default().push(one);
+        }
+        let mut opened: BTreeMap<usize, Opened<'a>> = BTreeMap::new();
+        for (index, (users, _)) in &wanted {
+            self.open(opened.entry(users[0]).or_default(), taken.get(index).map_or(&[], Vec::as_slice));
+        }
+        let expected = sales.iter().map(|sale| self.expected(*sale, &wanted, &packed, opened.remove(sale).unwrap_or_default())).collect();
+        for (work, (sales, _)) in wanted {
+            let until = sales.iter().filter_map(|sale| gone_by(self.seen, self.drafts, *sale)).max();
+            if let Some((until, taken)) = until.zip(taken.remove(&work)) {
+                self.tenants.push(Tenant { work, sales, until, taken });
+            }
+        }
+        expected
+    }
+
+    /// What is wanted of each workload that these name, beside everybody whose time they share, and which of these name it.
+    fn wanted(&self, sales: &[usize]) -> BTreeMap<usize, (Vec<usize>, Demand)> {
+        let mut users: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for sale in sales {
+            self.seen.named(*sale).iter().flatten().for_each(|work| users.entry(*work).or_default().push(*sale));
+        }
+        let mut there: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for tenant in self.tenants.iter().filter(|tenant| users.contains_key(&tenant.work)) {
+            there.entry(tenant.work).or_default().extend(&tenant.sales);
+        }
+        let none = BTreeSet::new();
+        let of = |(work, users): (usize, Vec<usize>)| {
+            let also: Vec<usize> = there.get(&work).into_iter().flatten().chain(&users).copied().collect();
+            let scope = demand::Scope { seen: self.seen, drafts: self.drafts, active: self.active, also: &also, frozen: &none };
+            (work, (users, demand::demand(&scope, work)))
+        };
+        users.into_iter().map(of).collect()
+    }
+
+    /// Counts the nodes that these are the first to use.
+    fn open(&mut self, opened: &mut Opened<'a>, taken: &[Taken]) {
+        opened.fresh |= !taken.is_empty();
         for one in taken.iter().filter(|one| one.first) {
             let bin = &self.packer.bins.all[one.bin];
             let Some(instance_type) = bin.instance_type.clone() else { continue };
-            let pool = self.pool_of(one);
+            let (pool, hourly, launched) = (self.pool_of(one), bin.hourly, bin.state >= BinState::Launching);
             *self.in_use.entry(pool).or_default() += 1;
-            if bin.state >= BinState::Launching {
-                *opened.entry(pool).or_default() += 1;
+            *opened.nodes.entry(pool.to_owned()).or_default().entry(instance_type).or_default() += 1;
+            opened.hourly = opened.hourly + hourly;
+            if launched {
+                *opened.launched.entry(pool).or_default() += 1;
             }
-            *expected.nodes.entry(pool.to_owned()).or_default().entry(instance_type).or_default() += 1;
-            expected.hourly = expected.hourly + bin.hourly;
         }
+    }
+
+    fn expected(
+        &self,
+        sale: usize,
+        wanted: &BTreeMap<usize, (Vec<usize>, Demand)>,
+        packed: &BTreeMap<usize, Packed>,
+        opened: Opened<'_>,
+    ) -> Expected {
+        let plan = |index: &usize| {
+            let (_, demand) = wanted.get(index)?;
+            Some(floors::plan(&floors::Case { seen: self.seen, index: *index, demand, packed: packed.get(index), rooms: self.rooms }))
+        };
         let by_hpa = sales::scaled_by_hpa(self.seen, sale);
-        expected.lead = sales::lead_time(self.seen, &self.drafts[sale], &opened, fresh, by_hpa);
-        (expected, taken)
+        Expected {
+            workloads: self.seen.named(sale).iter().flatten().filter_map(plan).collect(),
+            lead: sales::lead_time(self.seen, &self.drafts[sale], &opened.launched, opened.fresh, by_hpa),
+            nodes: opened.nodes,
+            hourly: opened.hourly,
+        }
     }
+}
 
-    /// What the sale wants of its workloads, beside everybody whose time it shares.
-    fn demands(&self, sale: usize) -> Vec<(usize, Demand)> {
-        let none = BTreeSet::new();
-        let of = |workload: usize| {
-            let names = |tenant: &&Tenant| self.seen.wishes(workload).iter().any(|(other, _)| *other == tenant.sale);
-            let also: Vec<usize> = self.tenants.iter().filter(names).map(|tenant| tenant.sale).chain([sale]).collect();
-            let scope = demand::Scope { seen: self.seen, drafts: self.drafts, active: self.active, also: &also, frozen: &none };
-            (workload, demand::demand(&scope, workload))
-        };
-        self.seen.named(sale).iter().flatten().copied().map(of).collect()
-    }
-
-    fn plans(&self, demands: &[(usize, Demand)], packed: &BTreeMap<usize, Packed>) -> Vec<WorkloadPlan> {
-        let plan = |(index, demand): &(usize, Demand)| {
-            floors::plan(&floors::Case { seen: self.seen, index: *index, demand, packed: packed.get(index), rooms: self.rooms })
-        };
-        demands.iter().map(plan).collect()
-    }
+/// What a sale is the first to use.
+#[derive(Default)]
+struct Opened<'a> {
+    /// Replicas were placed at all.
+    fresh: bool,
+    nodes: BTreeMap<String, BTreeMap<String, i32>>,
+    hourly: Money,
+    /// Nodes that are not there yet, by pool.
+    launched: BTreeMap<&'a str, i32>,
 }
