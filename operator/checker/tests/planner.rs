@@ -18,17 +18,18 @@ use proptest::{
 };
 use world::worlds;
 
-fn runner() -> TestRunner {
-    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256);
+/// So many cases, or as many as the environment asks for.
+fn runner(cases: u32) -> TestRunner {
+    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
     TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() })
 }
 
 /// Runs the law on random worlds; a failure shows the smallest world that breaks it, in words.
-fn law<S: Strategy>(strategy: &S, holds: impl Fn(S::Value) -> Result<(), String>)
+fn law<S: Strategy>(cases: u32, strategy: &S, holds: impl Fn(S::Value) -> Result<(), String>)
 where
     S::Value: std::fmt::Debug + Clone,
 {
-    let outcome = runner().run(strategy, |world| holds(world).map_err(TestCaseError::fail));
+    let outcome = runner(cases).run(strategy, |world| holds(world).map_err(TestCaseError::fail));
     if let Err(TestError::Fail(why, world)) = outcome {
         panic!("{why}\nin the smallest such world:\n{world:?}");
     }
@@ -108,7 +109,7 @@ fn words(seen: &Snapshot, plan: &Plan, chains: &[Chain]) -> String {
 
 #[test]
 fn no_first_plan_breaks_a_rule() {
-    law(&worlds(), |world| {
+    law(8_000, &worlds(), |world| {
         let mut night = Night::new(world);
         let (seen, now, _) = night.moment(0, night::Event::Calm);
         judged(&seen, now).map(drop)
@@ -117,7 +118,7 @@ fn no_first_plan_breaks_a_rule() {
 
 #[test]
 fn no_plan_of_a_whole_night_breaks_a_rule() {
-    law(&(worlds(), moments()), |(world, moments)| {
+    law(2_000, &(worlds(), moments()), |(world, moments)| {
         let mut night = Night::new(world);
         for (minutes, event) in moments {
             let (seen, now, crash) = night.moment(minutes, event);
@@ -133,7 +134,7 @@ fn no_plan_of_a_whole_night_breaks_a_rule() {
 #[ignore = "a survey for people, not a law"]
 fn survey() {
     let counts = std::cell::RefCell::new(std::collections::BTreeMap::<String, (usize, String)>::new());
-    law(&(worlds(), moments()), |(world, moments)| {
+    law(2_000, &(worlds(), moments()), |(world, moments)| {
         let mut night = Night::new(world);
         for (minutes, event) in moments {
             let (seen, now, crash) = night.moment(minutes, event);

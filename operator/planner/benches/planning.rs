@@ -1,5 +1,6 @@
 //! `cargo bench -p onsale-planner`: what one plan costs as sales grow, on 40 pools, in CPU time of its thread. Numbers after `--` are
 //! other numbers of sales.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on has failed, and its figures are for people")]
 
 use std::{collections::BTreeMap, hint::black_box, time::Duration};
 
