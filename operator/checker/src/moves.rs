@@ -13,6 +13,7 @@ use crate::{
     budget::hourly,
     floors,
     pools::stock,
+    room::tolerated,
     share,
     spread::{admitted, by_zone},
     view::{View, declared, less, offer, within},
@@ -123,7 +124,7 @@ fn has_room(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, node
     let serves = node.ready && !node.cordoned && !node.draining && node.labelled && node.tainted;
     let leaving = node.instance.as_ref().is_some_and(|id| !pool.instances.iter().flatten().any(|i| i.id == *id && !i.leaving));
     let surplus = plan.surplus.iter().any(|s| s.node == node.name);
-    if !serves || leaving || surplus || pool.deleting || !admitted(&case.target.node_terms, &node.labels) {
+    if !serves || leaving || surplus || pool.deleting || !admitted(&case.target.node_terms, &node.labels) || !tolerated(case.target, node) {
         return false;
     }
     let fill = plan.fills.iter().find(|f| f.node == node.name);

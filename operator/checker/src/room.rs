@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onsale_planner::{
     plan::{Fill, PoolPlan},
     resources::Resources,
-    snapshot::{Node, Pool},
+    snapshot::{Node, Pool, TargetState},
 };
 
 use crate::{
@@ -58,12 +58,24 @@ fn real(view: &View<'_>, plan: &PoolPlan, fill: &Fill, node: &Node, found: &mut 
     if !within(&used(view, fill), &free) {
         found.push(Violation::new(Rule::Room, &plan.name, format!("node {} is overfull with what idle workloads run there", node.name)));
     }
-    let closed = (node.cordoned && !node.draining) || !takes_pods(view, node);
+    let refused = |index: usize| view.seen.workloads[index].target.as_ref().is_some_and(|target| !tolerated(target, node));
+    let closed = (node.cordoned && !node.draining) || !takes_pods(view, node) || fresh(view, fill).any(|(index, _)| refused(index));
     // On the way back a node may go although an unbound pod would fit: what is left finds room elsewhere.
     let held = fresh(view, fill).any(|(index, _)| view.held_works().any(|(held, ..)| held == index));
     if closed || (held && plan.surplus.iter().any(|s| s.node == node.name)) {
         found.push(Violation::new(Rule::FitNode, &plan.name, format!("node {} shall take new replicas and takes no pods", node.name)));
     }
+}
+
+/// Each taint of the node is met by a toleration of the pods: the same key, value and effect, where the toleration names them.
+pub fn tolerated(target: &TargetState, node: &Node) -> bool {
+    node.taints.iter().all(|taint| {
+        target.tolerations.iter().any(|t| {
+            let key = t.key.is_none() || t.key.as_deref() == Some(&taint.key);
+            let value = t.value.is_none() || t.value.as_deref() == Some(&taint.value);
+            key && value && (t.effect.is_none() || t.effect.as_deref() == Some(&taint.effect))
+        })
+    })
 }
 
 /// A node that is Ready, or one that is rented and may be on its way to it.
@@ -142,6 +154,8 @@ fn adds_up(view: &View<'_>, found: &mut Vec<Violation>) {
 
 #[cfg(test)]
 mod tests {
+    use onsale_planner::snapshot::{Taint, Toleration};
+
     use crate::{Rule, testing::night};
 
     #[test]
@@ -176,5 +190,15 @@ mod tests {
         night().seen(|s| s.nodes.as_mut().unwrap()[1].cordoned = true).breaks(Rule::FitNode);
         night().seen(|s| s.nodes.as_mut().unwrap()[1].ready = false).breaks(Rule::FitNode);
         night().running(12, "near-1").seen(|s| s.nodes.as_mut().unwrap()[0].cordoned = true).passes();
+    }
+
+    #[test]
+    fn nodes_whose_taints_are_not_tolerated_take_nothing_new() {
+        let taint = || Taint { key: "dedicated".into(), value: "databases".into(), effect: "NoSchedule".into() };
+        let tainted = || night().seen(move |s| s.nodes.as_mut().unwrap()[1].taints.push(taint()));
+        tainted().breaks(Rule::FitNode);
+        let toleration = |value: &str| Toleration { key: Some("dedicated".into()), value: Some(value.into()), effect: None };
+        tainted().seen(|s| s.workloads[0].target.as_mut().unwrap().tolerations.push(toleration("databases"))).passes();
+        tainted().seen(|s| s.workloads[0].target.as_mut().unwrap().tolerations.push(toleration("web"))).breaks(Rule::FitNode);
     }
 }

@@ -263,6 +263,7 @@ fn node(name: &str, pool: &str, instance: Option<String>) -> Node {
         draining: false,
         labelled: true,
         tainted: true,
+        taints: Vec::new(),
         allocatable: cores(14),
         others: Resources { pods: 4, ..cores(2) },
         evictable: Vec::new(),
@@ -293,6 +294,7 @@ fn workload() -> Workload {
         grace: jiff::SignedDuration::from_secs(30),
         zone_skew: None,
         node_terms: Vec::new(),
+        tolerations: Vec::new(),
         own_deletion_cost: false,
     };
     Workload { id: id(), target: Some(target), placement: None, overlay: None, pods: (0..10).map(|i| pod(i, Some("near-1"))).collect() }

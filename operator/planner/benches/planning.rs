@@ -130,6 +130,7 @@ fn node(pool: &str, n: usize) -> Node {
         draining: false,
         labelled: true,
         tainted: true,
+        taints: Vec::new(),
         allocatable: Resources { cpu: 128_000, memory: 512 << 30, pods: 250, extended: BTreeMap::new() },
         others: Resources::default(),
         evictable: Vec::new(),
@@ -159,6 +160,7 @@ fn workload(sale: usize, name: &str, nodes: &[Node]) -> Workload {
         grace: SignedDuration::from_secs(30),
         zone_skew: None,
         node_terms: Vec::new(),
+        tolerations: Vec::new(),
         own_deletion_cost: false,
     };
     Workload { target: Some(target), placement: None, overlay: None, pods: (0..4).map(pod).collect(), id }

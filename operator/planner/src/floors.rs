@@ -209,7 +209,7 @@ fn misplaced(plan: &WorkloadPlan, case: &Case<'_>, packed: &Packed) -> i32 {
         far += moved;
         room -= moved;
         let pools = plan.distances.iter().filter(|d| d.rank == rank);
-        let free = pools.map(|d| case.rooms.free(&d.pool, case.index, &target.requests, packed.ready_in(&d.pool))).sum::<i64>();
+        let free = pools.map(|d| case.rooms.free(case.seen, &d.pool, case.index, packed.ready_in(&d.pool))).sum::<i64>();
         room += free.max(0);
     }
     outside + i32::try_from(far).unwrap_or(i32::MAX)

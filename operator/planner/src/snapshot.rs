@@ -180,6 +180,8 @@ pub struct Node {
     pub labelled: bool,
     /// It carries the pool's taint; always true for existing nodes.
     pub tainted: bool,
+    /// Taints of others that keep pods away, on nodes that exist. What a rented node carries besides its pool's taint goes away once it has started.
+    pub taints: Vec<Taint>,
     /// What it offers.
     pub allocatable: Resources,
     /// What pods that belong to none of the snapshot's workloads ask for there, those of DaemonSets included.
@@ -239,8 +241,50 @@ pub struct TargetState {
     pub zone_skew: Option<i32>,
     /// The pods' own required node labels (`nodeSelector` and required node affinity): one of the terms must hold; empty: any node.
     pub node_terms: Vec<Vec<Requirement>>,
+    /// Taints that the pods tolerate by their own word.
+    pub tolerations: Vec<Toleration>,
     /// The pod template brings its own pod-deletion-cost.
     pub own_deletion_cost: bool,
+}
+
+impl TargetState {
+    /// Whether the pods' own words let them onto the node: its labels are what they require, and they tolerate its taints.
+    #[must_use]
+    pub fn may_be_on(&self, node: &Node) -> bool {
+        let labelled = self.node_terms.is_empty() || self.node_terms.iter().any(|term| term.iter().all(|r| r.holds(&node.labels)));
+        labelled && node.taints.iter().all(|taint| self.tolerations.iter().any(|t| t.tolerates(taint)))
+    }
+}
+
+/// What keeps pods that do not tolerate it from a node: a taint with the effect `NoSchedule` or `NoExecute`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Taint {
+    /// Key.
+    pub key: String,
+    /// Value, empty where there is none.
+    pub value: String,
+    /// Effect.
+    pub effect: String,
+}
+
+/// A toleration, as Kubernetes reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Toleration {
+    /// Key; `None`: every key.
+    pub key: Option<String>,
+    /// Value; `None`: every value (`operator: Exists`).
+    pub value: Option<String>,
+    /// Effect; `None`: every effect.
+    pub effect: Option<String>,
+}
+
+impl Toleration {
+    /// Whether it tolerates the taint.
+    #[must_use]
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        let is = |wanted: &Option<String>, is: &String| wanted.as_ref().is_none_or(|wanted| wanted == is);
+        is(&self.key, &taint.key) && is(&self.value, &taint.value) && is(&self.effect, &taint.effect)
+    }
 }
 
 /// One requirement on a node's labels, with Kubernetes' operators.

@@ -11,7 +11,7 @@ use onsale_api::{
 use onsale_planner::{
     Snapshot,
     resources::Resources,
-    snapshot::{Instance, Node, Pod, Pool, Requirement, Sale, SaleId, TargetState, Workload, WorkloadId},
+    snapshot::{Instance, Node, Pod, Pool, Requirement, Sale, SaleId, Taint, TargetState, Toleration, Workload, WorkloadId},
 };
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{from_value, json};
@@ -61,6 +61,8 @@ pub struct PoolSeed {
     pub unknown: bool,
     /// One node in the pool is cordoned by somebody else.
     pub cordoned: bool,
+    /// The first of its existing nodes carries a taint of somebody else's.
+    pub tainted: bool,
 }
 
 /// One workload.
@@ -78,6 +80,8 @@ pub struct WorkSeed {
     pub skew: Option<i32>,
     /// Own node term: the zone that it must be in.
     pub zone: Option<u8>,
+    /// Tolerates that taint.
+    pub tolerates: bool,
     /// The node that each replica is on, as far as it has room; none: unbound.
     pub on: Vec<Option<usize>>,
 }
@@ -119,26 +123,21 @@ fn pools() -> impl Strategy<Value = PoolSeed> {
     let rtt = prop::sample::select(vec![0_i64, 200, 700, 1_600, 2_000, 2_400, 3_000, 30_000, 60_000]);
     let shape = (any::<bool>(), 0..=3_usize, prop::sample::select(vec![4_i64, 8, 16]), 0..=6_i32, option::weighted(0.2, 0..=4_i32));
     let place = (rtt, option::weighted(0.7, 0..=9_000_i64), prop::sample::select(vec![3_u8, 3, 3, 1, 0]), 0..=1_u8, 0..=3_u8);
-    let state = (option::weighted(0.2, -20..=20_i64), prop::bool::weighted(0.05), prop::bool::weighted(0.1));
+    let state = (option::weighted(0.2, -20..=20_i64), prop::bool::weighted(0.05), prop::bool::weighted(0.1), prop::bool::weighted(0.15));
     (shape, place, state).prop_map(|(shape, place, state)| {
         let (rented, nodes, cores, limit, each) = shape;
         let (rtt, second, open, fleet, zone) = place;
-        let (short, unknown, cordoned) = state;
-        PoolSeed { rented, nodes, cores, rtt, second, limit, each, open, fleet, zone, short, unknown, cordoned }
+        let (short, unknown, cordoned, tainted) = state;
+        PoolSeed { rented, nodes, cores, rtt, second, limit, each, open, fleet, zone, short, unknown, cordoned, tainted }
     })
 }
 
 fn works() -> impl Strategy<Value = WorkSeed> {
     let shape = (prop::bool::weighted(0.2), prop::sample::select(vec![25_i64, 50, 100, 150, 300]), 0..=8_i32);
-    let own = (option::weighted(0.3, 5..=60_i32), option::weighted(0.15, 1..=3_i32), option::weighted(0.15, 0..=3_u8));
-    (shape, own, vec(option::weighted(0.9, 0..=17_usize), 8)).prop_map(|((other, cpu, baseline), (hpa, skew, zone), on)| WorkSeed {
-        other,
-        cpu,
-        baseline,
-        hpa,
-        skew,
-        zone,
-        on,
+    let own =
+        (option::weighted(0.3, 5..=60_i32), option::weighted(0.15, 1..=3_i32), option::weighted(0.15, 0..=3_u8), prop::bool::weighted(0.3));
+    (shape, own, vec(option::weighted(0.9, 0..=17_usize), 8)).prop_map(|((other, cpu, baseline), (hpa, skew, zone, tolerates), on)| {
+        WorkSeed { other, cpu, baseline, hpa, skew, zone, tolerates, on }
     })
 }
 
@@ -239,6 +238,7 @@ pub fn node(pool: usize, seed: &PoolSeed, name: String, instance: Option<String>
         draining: false,
         labelled: true,
         tainted: true,
+        taints: Vec::new(),
         allocatable: offer(seed.cores),
         others: Resources { cpu: 250, memory: 1 << 28, pods: 3, extended: BTreeMap::new() },
         evictable: Vec::new(),
@@ -249,7 +249,9 @@ fn nodes(i: usize, seed: &PoolSeed) -> Vec<Node> {
     let joined = (0..seed.nodes).filter(|n| !seed.rented || n % 2 == 0);
     let node = |n: usize| {
         let id = seed.rented.then(|| instance(i, n, at(-5)).id);
-        Node { cordoned: seed.cordoned && n == 0, ..node(i, seed, format!("node-{i}-{n:04}"), id) }
+        let taint = Taint { key: "dedicated".into(), value: "others".into(), effect: "NoSchedule".into() };
+        let taints = if seed.tainted && !seed.rented && n == 0 { vec![taint] } else { Vec::new() };
+        Node { cordoned: seed.cordoned && n == 0, taints, ..node(i, seed, format!("node-{i}-{n:04}"), id) }
     };
     joined.map(node).collect()
 }
@@ -272,6 +274,7 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
         grace: SignedDuration::from_secs(30),
         zone_skew: seed.skew,
         node_terms: seed.zone.map(term).into_iter().collect(),
+        tolerations: seed.tolerates.then(|| Toleration { key: Some("dedicated".into()), value: None, effect: None }).into_iter().collect(),
         own_deletion_cost: false,
     };
     let mut free: Vec<Resources> = nodes.iter().map(|n| n.allocatable.clone()).collect();

@@ -190,6 +190,7 @@ impl Stage {
             draining: false,
             labelled: true,
             tainted: true,
+            taints: Vec::new(),
             allocatable: bins::shape(pool, &instance.instance_type, &Indexed::new(&self.seen, self.now)),
             others: onsale_planner::resources::Resources::default(),
             evictable: Vec::new(),

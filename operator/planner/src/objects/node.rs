@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{self as core, Node};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use onsale_api::{names, selector};
 
 use super::requests;
 use crate::{
     resources::Resources,
-    snapshot::{self, PodRef, Pool},
+    snapshot::{self, PodRef, Pool, Taint},
 };
 
 /// What is kept of a node.
@@ -27,6 +27,8 @@ pub struct NodeRecord {
     pub draining: bool,
     /// Pool named by the taint that keeps others away.
     pub taint: Option<String>,
+    /// Every other taint that keeps pods away, but for those of `ready` and `cordoned`.
+    pub taints: Vec<Taint>,
     /// What it offers.
     pub allocatable: Resources,
 }
@@ -34,17 +36,29 @@ pub struct NodeRecord {
 impl From<Node> for NodeRecord {
     fn from(object: Node) -> Self {
         let (meta, spec, status) = (object.metadata, object.spec.unwrap_or_default(), object.status.unwrap_or_default());
-        let taint = spec.taints.unwrap_or_default().into_iter().find(|t| t.key == names::POOL && t.effect == "NoSchedule");
+        let (ours, others): (Vec<_>, Vec<_>) = spec.taints.unwrap_or_default().into_iter().partition(|t| t.key == names::POOL);
         Self {
             instance: spec.provider_id.as_deref().and_then(instance),
             labels: meta.labels.unwrap_or_default(),
             ready: status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
             cordoned: spec.unschedulable == Some(true),
             draining: meta.annotations.is_some_and(|a| a.get(names::DRAINING).is_some_and(|v| v == "true")),
-            taint: taint.and_then(|t| t.value),
+            taint: ours.into_iter().find(|t| t.effect == "NoSchedule").and_then(|t| t.value),
+            taints: others.into_iter().filter(keeps_away).map(taint).collect(),
             allocatable: status.allocatable.as_ref().map(requests::resources).unwrap_or_default(),
         }
     }
+}
+
+/// Taints that Kubernetes itself sets for what `ready` and `cordoned` say already.
+const SAID: [&str; 3] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.kubernetes.io/unschedulable"];
+
+fn keeps_away(taint: &core::Taint) -> bool {
+    matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !SAID.contains(&taint.key.as_str())
+}
+
+fn taint(taint: core::Taint) -> Taint {
+    Taint { key: taint.key, value: taint.value.unwrap_or_default(), effect: taint.effect }
 }
 
 /// What else is known of a node of a pool.
@@ -72,6 +86,7 @@ impl NodeRecord {
             draining: self.draining,
             labelled: marked(self.labels.get(names::POOL)),
             tainted: marked(self.taint.as_ref()),
+            taints: if rented { Vec::new() } else { self.taints.clone() },
             allocatable: self.allocatable.clone(),
             others: tenants.others,
             evictable: if rented { tenants.evictable } else { Vec::new() },

@@ -133,6 +133,7 @@ mod tests {
             grace: SignedDuration::ZERO,
             zone_skew: None,
             node_terms: Vec::new(),
+            tolerations: Vec::new(),
             own_deletion_cost: false,
         }
     }

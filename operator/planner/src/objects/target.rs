@@ -13,7 +13,7 @@ use onsale_api::names;
 use super::{managers, requests, scaler::Floor};
 use crate::{
     resources::Resources,
-    snapshot::{Requirement, TargetState},
+    snapshot::{Requirement, TargetState, Toleration},
 };
 
 /// What Kubernetes sets where `terminationGracePeriodSeconds` is not.
@@ -36,6 +36,8 @@ pub struct Target {
     pub zone_skew: Option<i32>,
     /// Required node labels.
     pub node_terms: Vec<Vec<Requirement>>,
+    /// Tolerations of its pods.
+    pub tolerations: Vec<Toleration>,
     /// The template brings its own pod-deletion-cost.
     pub own_deletion_cost: bool,
 }
@@ -69,6 +71,7 @@ impl Target {
             grace: self.grace,
             zone_skew: self.zone_skew,
             node_terms: self.node_terms,
+            tolerations: self.tolerations,
             own_deletion_cost: self.own_deletion_cost,
         }
     }
@@ -86,8 +89,21 @@ fn target(meta: &ObjectMeta, replicas: Option<i32>, template: &PodTemplateSpec) 
         grace: SignedDuration::from_secs(spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE)),
         zone_skew: zone_skew(spec),
         node_terms: node_terms(spec),
+        tolerations: tolerations(spec),
         own_deletion_cost: annotations.is_some_and(|a| a.contains_key(names::POD_DELETION_COST)),
     }
+}
+
+fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
+    let read = |t: &k8s_openapi::api::core::v1::Toleration| {
+        let exists = t.operator.as_deref() == Some("Exists");
+        Toleration {
+            key: t.key.clone().filter(|key| !key.is_empty()),
+            value: (!exists).then(|| t.value.clone().unwrap_or_default()),
+            effect: t.effect.clone().filter(|effect| !effect.is_empty()),
+        }
+    };
+    spec.tolerations.iter().flatten().map(read).collect()
 }
 
 fn zone_skew(spec: &PodSpec) -> Option<i32> {
@@ -133,6 +149,7 @@ mod tests {
                     "containers": [{"name": "c", "resources": {"requests": {"cpu": "1", "memory": "2Gi"}}}],
                     "terminationGracePeriodSeconds": 90,
                     "nodeSelector": {"arch": "amd64"},
+                    "tolerations": [{"key": "dedicated", "value": "tickets"}, {"operator": "Exists", "effect": "NoExecute"}],
                     "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                         {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]}}},
                     "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}],
@@ -141,6 +158,12 @@ mod tests {
         let t = Target::from(serde_json::from_value::<Deployment>(object).unwrap());
         assert_eq!((t.replicas, t.manager.as_deref(), t.requests.cpu, t.requests_missing), (7, Some("flux"), 1_000, false));
         assert_eq!((t.grace.as_secs(), t.zone_skew, t.own_deletion_cost), (90, Some(2), true));
+        let tolerated = |key: &str, value: &str, effect: &str| {
+            let taint = crate::snapshot::Taint { key: key.into(), value: value.into(), effect: effect.into() };
+            t.tolerations.iter().any(|t| t.tolerates(&taint))
+        };
+        assert!(tolerated("dedicated", "tickets", "NoSchedule") && tolerated("maintenance", "", "NoExecute"));
+        assert!(!tolerated("dedicated", "others", "NoSchedule") && !tolerated("maintenance", "", "NoSchedule"));
         let keys: Vec<&str> = t.node_terms[0].iter().map(|r| r.key.as_str()).collect();
         assert_eq!((t.node_terms.len(), keys), (1, vec!["arch", "disk"]));
     }

@@ -53,6 +53,8 @@ pub struct Bin {
     pub hourly: Money,
     /// Namespace and sale that the node is charged to: the first that uses it.
     pub owner: Option<(String, usize)>,
+    /// An existing node whose labels or taints may keep some pods away.
+    pub picky: bool,
     /// How many replicas it is planned to hold, those of the headroom included.
     pub takes: i32,
 }
@@ -165,13 +167,21 @@ impl Bins {
 
     /// The first bin of the pool, from the `from`-th on, with room for one more replica: its place in the pool's order.
     #[must_use]
-    pub fn with_room(&mut self, pool: &str, from: usize, work: &Work, keep: Keep) -> Option<usize> {
+    pub fn with_room(&mut self, seen: &Indexed<'_>, pool: &str, from: usize, work: &Work, keep: Keep) -> Option<usize> {
         let InPool { bins, open } = self.by_pool.get_mut(pool)?;
         while bins.get(*open).is_some_and(|i| !self.all[*i].free.holds(&self.least)) {
             *open += 1;
         }
         let from = from.max(*open);
-        let usable = |i: &usize| work.may_use(self.all[*i].state, keep) && self.all[*i].free.holds(&work.requests);
+        let target = seen.workloads[work.index].target.as_ref();
+        let admitted = |bin: &Bin| {
+            let plain = !bin.picky && work.node_terms.is_empty();
+            plain || seen.node(&bin.node).zip(target).is_none_or(|(node, target)| target.may_be_on(node))
+        };
+        let usable = |i: &usize| {
+            let bin = &self.all[*i];
+            work.may_use(bin.state, keep) && bin.free.holds(&work.requests) && admitted(bin)
+        };
         bins.iter().skip(from).position(usable).map(|n| from + n)
     }
 
@@ -245,6 +255,7 @@ fn of_pool(pool: &Pool, have: &Have<'_>, seen: &Indexed<'_>) -> Vec<Bin> {
     let real = |node: &&Node, state| Bin {
         instance: node.instance.clone(),
         state,
+        picky: !node.taints.is_empty(),
         ..empty(pool, node.name.clone(), type_of(node), room_of(node))
     };
     let mut bins: Vec<Bin> = have.ready.iter().map(|n| real(n, BinState::Ready)).collect();
@@ -280,6 +291,7 @@ fn empty(pool: &Pool, node: String, instance_type: Option<String>, room: Resourc
         running: BTreeMap::new(),
         hourly,
         owner: None,
+        picky: false,
         takes: 0,
     }
 }

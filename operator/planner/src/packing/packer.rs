@@ -142,7 +142,7 @@ impl<'a> Packer<'a> {
             place.asked = true;
         }
         self.bounds.may_hold_more(work, pool, place.count, zones)?;
-        if let Some(at) = self.bins.with_room(pool, place.from, work, self.keep) {
+        if let Some(at) = self.bins.with_room(self.bounds.seen, pool, place.from, work, self.keep) {
             place.from = at;
             return Ok(self.bins.in_pool(pool)[at]);
         }

@@ -40,13 +40,16 @@ impl<'a> Rooms<'a> {
 
     /// Replicas of a workload that the pool's Ready nodes still hold, those counted that are only planned there: `fresh`.
     #[must_use]
-    pub fn free(&self, pool: &str, work: usize, requests: &Resources, fresh: i32) -> i64 {
+    pub fn free(&self, seen: &Indexed<'_>, pool: &str, work: usize, fresh: i32) -> i64 {
+        let Some(target) = seen.workloads.get(work).and_then(|w| w.target.as_ref()) else { return 0 };
+        let requests = &target.requests;
         let Some(room) = self.0.get(pool).filter(|room| fresh > 0 || room.most.holds(requests)) else { return 0 };
+        let admitted = |bin: &&&Bin| seen.node(&bin.node).is_none_or(|node| target.may_be_on(node));
         let of = |bin: &&Bin| {
             let count = |counts: &BTreeMap<usize, i32>| i64::from(counts.get(&work).copied().unwrap_or_default());
             bin.free.count_of(requests).saturating_add(count(&bin.replicas) - count(&bin.running))
         };
-        room.ready.iter().map(of).map(|n| n.min(i64::from(i32::MAX))).sum()
+        room.ready.iter().filter(admitted).map(of).map(|n| n.min(i64::from(i32::MAX))).sum()
     }
 
     /// Whether pods that are larger than `size` wait for a place in the pool that is Ready.

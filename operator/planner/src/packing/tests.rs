@@ -175,3 +175,18 @@ fn names_zone() -> String {
 fn k8s_time(text: &str) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
     k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(text))
 }
+
+#[test]
+fn nodes_that_keep_the_pods_away_are_no_room() {
+    let taint = crate::snapshot::Taint { key: "dedicated".into(), value: "databases".into(), effect: "NoSchedule".into() };
+    let mut scene = scene(pools(), &[("checkout", 2, 30, 12)]);
+    assert_eq!(scene.spread(0), "dc=30");
+    scene.seen.nodes.as_mut().unwrap()[1].taints.push(taint);
+    assert_eq!(scene.spread(0), "dc=17 lz=13", "one of the two that run was on the other node");
+    let tolerates = crate::snapshot::Toleration { key: Some("dedicated".into()), value: None, effect: None };
+    scene.seen.workloads[0].target.as_mut().unwrap().tolerations.push(tolerates);
+    assert_eq!(scene.spread(0), "dc=30");
+    scene.works[0].node_terms = vec![vec![Requirement { key: "rack".into(), operator: "NotIn".into(), values: vec!["dc".into()] }]];
+    scene.seen.workloads[0].target.as_mut().unwrap().node_terms = scene.works[0].node_terms.clone();
+    assert_eq!(scene.spread(0), "dc=2 lz=28", "labels are asked node by node, too");
+}

@@ -134,6 +134,7 @@ pub fn node(name: &str, pool: &str) -> Node {
         draining: false,
         labelled: true,
         tainted: true,
+        taints: Vec::new(),
         allocatable: vector(16_000, 64, 110),
         others: Resources::default(),
         evictable: Vec::new(),
@@ -162,6 +163,7 @@ pub fn workload(name: &str, replicas: i32, nodes: &[&str]) -> Workload {
         grace: SignedDuration::from_secs(30),
         zone_skew: None,
         node_terms: Vec::new(),
+        tolerations: Vec::new(),
         own_deletion_cost: false,
     };
     Workload { id: deployment(name), target: Some(target), placement: None, overlay: None, pods }
