@@ -22,7 +22,7 @@ use onsale_nights::{
 use serde_json::json;
 
 /// When the operator starts, give or take some seconds.
-const STARTS_AT: &str = "2026-12-05T16:48:08Z";
+const STARTS_AT: &str = "2026-12-05T16:47:05Z";
 const READY_BY: &str = "2026-12-05T16:50:00Z";
 const OPENS_AT: &str = "2026-12-05T17:00:00Z";
 /// Replicas at the peak, those of them that fit at home, and on one rented node.

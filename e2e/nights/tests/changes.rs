@@ -32,9 +32,9 @@ fn deleted_in_each_phase_everything_goes_back() {
     // Scheduled, as preparing begins, half-way, Ready, Live, Returning, Completed; and how long it may take to be gone.
     for (when, phase, gone_by) in [
         ("2026-12-05T16:40:00Z", "Scheduled", "2026-12-05T16:40:01Z"),
-        ("2026-12-05T16:48:08.400Z", "Preparing", "2026-12-05T16:49:00Z"),
-        ("2026-12-05T16:48:09.600Z", "Preparing", "2026-12-05T16:49:30Z"),
-        ("2026-12-05T16:48:33.500Z", "Preparing", "2026-12-05T16:49:40Z"),
+        ("2026-12-05T16:47:05.400Z", "Preparing", "2026-12-05T16:48:00Z"),
+        ("2026-12-05T16:47:06.600Z", "Preparing", "2026-12-05T16:48:30Z"),
+        ("2026-12-05T16:47:30.500Z", "Preparing", "2026-12-05T16:48:40Z"),
         ("2026-12-05T16:55:00Z", "Ready", "2026-12-05T16:57:00Z"),
         ("2026-12-05T17:05:00Z", "Live", "2026-12-05T17:12:00Z"),
         ("2026-12-05T17:12:00Z", "Returning", "2026-12-05T17:17:00Z"),

@@ -71,7 +71,16 @@ pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
             return Err(format!("--nodes {}: no node can be assumed for its selector: give Node manifests instead", assumed.pool));
         };
         let allocatable = requests::resources(&assumed.allocatable);
-        let record = NodeRecord { instance: None, labels, ready: true, cordoned: false, draining: false, taint: None, allocatable };
+        let record = NodeRecord {
+            instance: None,
+            labels,
+            ready: true,
+            cordoned: false,
+            draining: false,
+            taint: None,
+            taints: Vec::new(),
+            allocatable,
+        };
         facts.nodes.extend((1..=assumed.count).map(|n| (format!("{}-{n:04}", assumed.pool), record.clone())));
     }
     Ok(())
@@ -82,7 +91,8 @@ pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
 pub fn node(pool: &Pool) -> Option<Node> {
     let labels = labels(&pool.spec.nodes.existing.as_ref()?.selector, &pool.spec.zone)?;
     let allocatable = Resources::default();
-    let record = NodeRecord { instance: None, labels, ready: true, cordoned: false, draining: false, taint: None, allocatable };
+    let record =
+        NodeRecord { instance: None, labels, ready: true, cordoned: false, draining: false, taint: None, taints: Vec::new(), allocatable };
     let name = format!("{}-unknown", pool.name);
     Some(record.node(&name, &name, &pool.name, false, Tenants::default()))
 }

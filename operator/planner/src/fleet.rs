@@ -19,6 +19,8 @@ pub struct Have<'a> {
     pub draining: Vec<&'a Node>,
     /// Instances that are no Ready node yet, and still in time.
     pub launching: Vec<&'a Instance>,
+    /// Instances that are no Ready node although most would be: they are made up for, and welcome when they come after all.
+    pub overdue: Vec<&'a Instance>,
     /// Instances that run and never became nodes in time.
     pub never_joined: Vec<&'a Instance>,
     /// Rented nodes that were there and are no longer Ready, or that somebody else cordoned: no room, and not given up.
@@ -31,7 +33,10 @@ impl Have<'_> {
     /// Rented nodes that count against limits: all but those on their way out.
     #[must_use]
     pub fn rented(&self) -> usize {
-        self.ready.iter().chain(&self.lost).filter(|n| n.instance.is_some()).count() + self.launching.len() + self.unresolved.len()
+        self.ready.iter().chain(&self.lost).filter(|n| n.instance.is_some()).count()
+            + self.launching.len()
+            + self.overdue.len()
+            + self.unresolved.len()
     }
 }
 
@@ -46,14 +51,16 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
     }
     for instance in pool.instances.iter().flatten().filter(|i| !i.leaving) {
         // While the nodes are unknown, nobody is too late.
-        let in_time = seen.nodes.is_none() || now.duration_since(instance.launched_at) <= lead::given_up_after(pool);
+        let age = now.duration_since(instance.launched_at);
+        let in_time = seen.nodes.is_none() || age <= lead::given_up_after(pool);
+        let overdue = seen.nodes.is_some() && age > lead::overdue_after(pool);
         match nodes.iter().find(|n| n.instance.as_deref() == Some(&instance.id)) {
             Some(node) if node.draining => found.draining.push(node),
             Some(node) if node.ready && !node.cordoned && node.labelled && node.tainted => found.ready.push(node),
             Some(node) if node.cordoned => found.lost.push(node),
-            Some(_) if in_time => found.launching.push(instance),
+            Some(_) | None if in_time && !overdue => found.launching.push(instance),
+            Some(_) | None if in_time => found.overdue.push(instance),
             Some(node) => found.lost.push(node),
-            None if in_time => found.launching.push(instance),
             None => found.never_joined.push(instance),
         }
     }

@@ -36,6 +36,22 @@ pub fn until_all(pool: &Pool, n: i32, settings: &Settings) -> SignedDuration {
     quantile(of(pool), CONFIDENCE.powf(1.0 / f64::from(n))) + SignedDuration::from_secs(handed_out)
 }
 
+/// How long all of `n` nodes may take, those included that come in place of the ones that are overdue by then: of `n` one of twenty is, and one at least.
+#[must_use]
+pub fn until_all_made_up(pool: &Pool, n: i32, settings: &Settings) -> SignedDuration {
+    if n <= 0 {
+        return SignedDuration::ZERO;
+    }
+    let late = (n + 19) / 20;
+    until_all(pool, n, settings).max(overdue_after(pool) + until_all(pool, late, settings))
+}
+
+/// How long to wait for a single node before another one is launched in its place: its p95. The first one is kept, and welcome if it comes after all.
+#[must_use]
+pub fn overdue_after(pool: &Pool) -> SignedDuration {
+    of(pool).p95.get()
+}
+
 /// How long to wait for a single node before it is given up: never less than half again its p95, so that two quantiles that lie close together, a guess more
 /// often than a measurement, do not cost honest nodes.
 #[must_use]

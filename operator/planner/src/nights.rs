@@ -144,7 +144,7 @@ fn an_instance_that_never_joins_is_given_up_and_made_up_for() {
 #[test]
 fn deleted_while_preparing_it_is_undone_at_once() {
     let mut world = shop();
-    world.run_until("2026-12-05T16:44:10Z");
+    world.run_until("2026-12-05T16:41:50Z");
     assert_eq!(world.phase("tour"), Phase::Preparing, "{}", world.log.join("\n"));
     assert!(world.rented() > 0);
     world.seen.sales[0].deleting = true;

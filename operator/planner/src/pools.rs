@@ -39,7 +39,7 @@ pub fn plan(scope: &Scope<'_>, index: usize, bins: &[&Bin]) -> PoolPlan {
     let mut plan = PoolPlan {
         name: pool.name.clone(),
         ready: count(have.ready.len()),
-        launching: count(have.launching.len() + have.unresolved.len()),
+        launching: count(have.launching.len() + have.overdue.len() + have.unresolved.len()),
         draining: count(have.draining.len()),
         never_joined: have.never_joined.iter().map(|i| i.id.clone()).collect(),
         fills: fills(bins),
@@ -102,7 +102,7 @@ fn surplus(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>) -> Vec<Surplus> {
     let down = !scope.workloads.iter().any(|w| is_up(scope, w) && w.distances.iter().any(|d| d.pool == pool.name));
     let nodes = have.ready.iter().chain(&have.lost).chain(&have.draining);
     let of_node = nodes.filter_map(|n| n.instance.as_ref().map(|i| (n.name.clone(), i.clone())));
-    let of_instance = have.launching.iter().map(|i| {
+    let of_instance = have.launching.iter().chain(&have.overdue).map(|i| {
         let node = scope.seen.node_of(&i.id);
         (node.map(|n| n.name.clone()).unwrap_or_default(), i.id.clone())
     });

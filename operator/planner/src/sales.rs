@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
-/// opens, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time. `fresh`: there are replicas to
+/// opens, and those that make up for the overdue, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time. `fresh`: there are replicas to
 /// start on nodes that exist.
 #[must_use]
 pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opened: &BTreeMap<&str, i32>, fresh: bool, scaled_by_hpa: bool) -> SignedDuration {
@@ -29,7 +29,7 @@ pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opened: &BTreeMap<&str, i32>
     let all: i32 = opened.values().sum();
     let of = |pool: &Pool| match (&pool.spec.nodes.ec2, opened.get(pool.name.as_str())) {
         (Some(_), None) => lead::until_all(pool, all, &seen.settings),
-        (Some(_), Some(n)) => lead::until_all(pool, *n, &seen.settings),
+        (Some(_), Some(n)) => lead::until_all_made_up(pool, *n, &seen.settings),
         (None, _) => lead::until_all(pool, i32::from(fresh), &seen.settings),
     };
     let slowest = pools.map(of).max().unwrap_or_default();
@@ -181,11 +181,7 @@ fn pool_ready(seen: &Indexed<'_>, pool: &Pool, have: &Have<'_>, opened: usize) -
     let launching = &have.launching;
     let together = lead::until_all(pool, count(launching.len()), &seen.settings);
     let soon = now + SignedDuration::from_secs(1);
-    let overdue = |launched_at: Timestamp| now.duration_since(launched_at) > lead::of(pool).p95.get();
-    // What has outlived its p95 is likely to be given up and made up for: people hear of it now, not then.
-    let made_up_for = lead::given_up_after(pool) + lead::until_all(pool, 1, &seen.settings);
-    let expected = |launched_at: Timestamp| if overdue(launched_at) { launched_at + made_up_for } else { launched_at + together };
-    let under_way = launching.iter().map(|i| expected(i.launched_at).max(soon)).max();
+    let under_way = launching.iter().map(|i| (i.launched_at + together).max(soon)).max();
     fresh.into_iter().chain(under_way).max()
 }
 

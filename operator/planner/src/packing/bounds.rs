@@ -6,7 +6,7 @@ use onsale_api::{Money, Reason, names, onsale::OnShortfall, pool::InstanceType};
 
 use super::{
     Work,
-    bins::{Bin, Bins, new_bin, shape},
+    bins::{Bin, Bins, declared, new_bin, shape},
     budget,
 };
 use crate::{index::Indexed, plan::Waiting, pools, snapshot::Pool};
@@ -149,8 +149,8 @@ impl<'a> Bounds<'a> {
         }
         let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.counts()).collect();
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
-        // What is given up makes room once it goes, and not before: the cloud may keep it.
-        let given_up = self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len());
+        // What is overdue may come after all; what is given up makes room once it goes, and not before: the cloud may keep it.
+        let given_up = self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len() + have.overdue.len());
         if rented.len() + given_up >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
@@ -172,14 +172,23 @@ impl<'a> Bounds<'a> {
         let reach = |b: &&Bin| work.distances.iter().any(|d| d.pool == b.pool);
         let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reach(b), |(_, sale)| *sale == work.sale);
         let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged);
-        if budget.max_nodes.is_some_and(|most| ours().count() >= usize::try_from(most).unwrap_or_default()) {
+        // Instances that are overdue are made up for, and paid for all the same.
+        let overdue = || work.distances.iter().flat_map(|d| self.overdue(&d.pool));
+        if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
             return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
         }
-        let spent = || ours().map(|b| b.hourly).sum::<Money>();
+        let spent = || ours().map(|b| b.hourly).chain(overdue()).sum::<Money>();
         if budget.max_hourly_cost.is_some_and(|most| spent() + hourly > most) {
             return no(Reason::BudgetReached, "budget.maxHourlyCost of the sale is reached: raise it or lower peakReplicas".to_owned());
         }
         Ok(())
+    }
+
+    /// Prices of the pool's instances that are overdue.
+    fn overdue(&self, pool: &str) -> impl Iterator<Item = Money> {
+        let instances = self.seen.have_of(pool).into_iter().flat_map(|have| &have.overdue);
+        let pool = self.seen.pool(pool);
+        instances.map(move |i| pool.and_then(|pool| declared(pool, &i.instance_type)).map(|t| t.hourly_cost).unwrap_or_default())
     }
 
     /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under

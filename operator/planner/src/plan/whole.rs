@@ -221,8 +221,8 @@ fn next_change(
     }
     for (pool, have) in seen.pools.iter().zip(&seen.have) {
         let patience = lead::given_up_after(pool) + SignedDuration::from_millis(1);
-        for launched_at in have.launching.iter().map(|i| i.launched_at) {
-            instants.extend([launched_at + patience, launched_at + lead::of(pool).p95.get() + SignedDuration::from_millis(1)]);
+        for launched_at in have.launching.iter().chain(&have.overdue).map(|i| i.launched_at) {
+            instants.extend([launched_at + patience, launched_at + lead::overdue_after(pool) + SignedDuration::from_millis(1)]);
         }
         instants.extend(pool.status.shortfalls.iter().map(|s| s.retry_at.0));
     }
