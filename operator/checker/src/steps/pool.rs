@@ -125,14 +125,14 @@ const DEFAULT_P95_SECONDS: i64 = 180;
 /// DescribeInstances shows what a launch made within this time (eventual consistency); an instance that is not there later is gone.
 const LATE_SECONDS: i64 = 60;
 
-/// The node of the instance was given time to serve and does not, or somebody else cordoned it: it is made up for, within limits. Nobody's patience is
+/// The instance was given time to become a node that serves and did not, or somebody else cordoned it: it is made up for, within limits. Nobody's patience is
 /// shorter than a pool's p95.
 fn lost(case: &Case<'_>, instance: &Instance) -> bool {
     let patience = case.pool.spec.lead_time.map_or(DEFAULT_P95_SECONDS, |lead| lead.p95.get().as_secs());
     let late = case.view.now.duration_since(instance.launched_at).as_secs() >= patience;
     let serves = |n: &Node| n.draining || (!n.cordoned && (!late || (n.ready && n.labelled && n.tainted)));
     let node = case.view.seen.known_nodes().find(|n| n.instance.as_ref() == Some(&instance.id));
-    node.is_some_and(|n| !serves(n))
+    node.map_or(late && case.view.seen.nodes.is_some(), |n| !serves(n))
 }
 
 /// Instances of the type, of those that `counts` lets pass, or that launches in the ledger may still be making.
@@ -238,7 +238,12 @@ mod tests {
         cordoned(false).pool_steps(vec![launch(2)]).passes();
         cordoned(false).limit(2).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
         cordoned(true).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
-        night().instances(1).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
+        // Nor is one that never became a node waited for for ever.
+        night().instances(1).pool_steps(vec![launch(2)]).passes();
+        let young = |s: &mut onsale_planner::Snapshot| {
+            s.pools[1].instances.as_mut().unwrap()[0].launched_at = "2026-12-05T17:29:00Z".parse().unwrap()
+        };
+        night().instances(1).seen(young).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
     }
 
     #[test]
