@@ -34,12 +34,6 @@ fn two_regions(seed: u64) -> Start {
     )
 }
 
-fn assert_on_time(state: &Inner) {
-    let reached = state.reached("seat-map", 70);
-    assert!(reached.is_some_and(|t| t <= at("2026-12-05T16:50:00Z")), "{reached:?}\n{}", state.journal.text());
-    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
-}
-
 #[test]
 fn a_region_whose_lists_take_their_time_holds_nothing_up() {
     let start = two_regions(1).with(|inner| inner.cloud.slow = [(FAR.to_owned(), Duration::from_secs(20))].into());
@@ -54,7 +48,7 @@ fn a_region_whose_lists_take_their_time_holds_nothing_up() {
             assert_eq!(stage.state().replicas("checkout"), Some(10), "at {instant}\n{}", stage.text());
         }
     });
-    assert_on_time(&state);
+    state.assert_on_time();
 }
 
 #[test]
@@ -81,7 +75,7 @@ fn a_region_whose_launches_take_their_time_delays_nobody_elsewhere() {
     });
     assert_eq!(state.cloud.machines.values().filter(|m| m.pool_name == "va").count(), 1, "{}", state.journal.text());
     assert_eq!(state.cloud.machines.len(), 3, "{}", state.journal.text());
-    assert_on_time(&state);
+    state.assert_on_time();
     state.assert_clean(&[(&kinds::DEPLOYMENTS, "checkout", 5)]);
 }
 
@@ -146,7 +140,7 @@ fn a_full_subnet_is_passed_over_and_the_type_had_in_another_one() {
         assert_eq!(told.0, "True", "{}", stage.text());
     });
     assert_eq!(state.journal.count(&format!("in {} ", subnet("lz"))), 1, "it is asked once\n{}", state.journal.text());
-    assert_on_time(&state);
+    state.assert_on_time();
     state.assert_clean(&[]);
 }
 
@@ -158,7 +152,7 @@ fn a_pool_whose_subnets_are_all_full_is_made_up_for_elsewhere() {
         let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
         assert_eq!(told, ("False".into(), "AddressesExhausted".into()), "{}", stage.text());
     });
-    assert_on_time(&state);
+    state.assert_on_time();
     state.assert_clean(&[]);
 }
 

@@ -24,12 +24,6 @@ fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
     })
 }
 
-fn assert_on_time(state: &Inner) {
-    let reached = state.reached("seat-map", 70);
-    assert!(reached.is_some_and(|t| t <= at("2026-12-05T16:50:00Z")), "{reached:?}\n{}", state.journal.text());
-    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
-}
-
 #[test]
 fn a_local_zone_that_runs_dry_half_way_is_made_up_for_in_the_region() {
     let start = tour(1).with(|inner| {
@@ -41,7 +35,7 @@ fn a_local_zone_that_runs_dry_half_way_is_made_up_for_in_the_region() {
         let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
         assert_eq!(told, ("False".into(), "InsufficientCapacity".into()));
     });
-    assert_on_time(&state);
+    state.assert_on_time();
     state.assert_clean(&[]);
 }
 
@@ -59,7 +53,7 @@ fn a_zone_without_any_capacity_or_quota_is_left_out() {
             stage.run_until("2026-12-05T16:50:00Z").await;
             assert_eq!(stage.state().ready("seat-map"), 70, "{reason}\n{}", stage.text());
         });
-        assert_on_time(&state);
+        state.assert_on_time();
         state.assert_clean(&[]);
     }
 }
@@ -86,7 +80,7 @@ fn nodes_that_register_without_label_and_taint_are_repaired() {
             .filter(|n| n["spec"]["providerID"].is_string() && n["spec"]["taints"].as_array().is_none_or(Vec::is_empty));
         assert_eq!(bare.count(), 0, "{}", stage.text());
     });
-    assert_on_time(&state);
+    state.assert_on_time();
     state.assert_clean(&[]);
 }
 
@@ -101,7 +95,7 @@ fn a_node_lost_while_live_is_replaced() {
         stage.run_until("2026-12-05T17:08:00Z").await;
         assert_eq!(stage.state().ready("seat-map"), 70, "{}", stage.text());
     });
-    assert_on_time(&state);
+    state.assert_on_time();
     assert_eq!(state.cloud.machines.len(), 4);
     state.assert_clean(&[]);
 }
@@ -114,7 +108,7 @@ fn throttling_and_lists_that_lag_behind_launch_nothing_twice() {
     });
     let state = whole(start, async |_| {});
     assert_eq!(state.cloud.machines.len(), 3, "{}", state.journal.text());
-    assert_on_time(&state);
+    state.assert_on_time();
     state.assert_clean(&[]);
 }
 

@@ -29,17 +29,6 @@ pub struct Have<'a> {
     pub unresolved: Vec<&'a str>,
 }
 
-impl Have<'_> {
-    /// Rented nodes that count against limits: all but those on their way out.
-    #[must_use]
-    pub fn rented(&self) -> usize {
-        self.ready.iter().chain(&self.lost).filter(|n| n.instance.is_some()).count()
-            + self.launching.len()
-            + self.overdue.len()
-            + self.unresolved.len()
-    }
-}
-
 /// What `pool` has.
 #[must_use]
 pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> {

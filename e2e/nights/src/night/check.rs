@@ -181,6 +181,16 @@ impl Inner {
         }
     }
 
+    /// The sale of [`tour`](super::build::tour) was Ready at ready-by, and is over.
+    ///
+    /// # Panics
+    /// When it was not, with the night's journal.
+    pub fn assert_on_time(&self) {
+        let reached = self.reached("seat-map", 70);
+        assert!(reached.is_some_and(|t| t <= super::at("2026-12-05T16:50:00Z")), "{reached:?}\n{}", self.journal.text());
+        assert_eq!(self.phase("tour"), "Completed", "{}", self.journal.text());
+    }
+
     /// # Panics
     /// When the night did not end clean, with its journal.
     pub fn assert_clean(&self, changed: &[Changed<'_>]) {
