@@ -98,6 +98,8 @@ pub struct Taken {
     pub replica: bool,
     /// It was the first in the bin.
     pub first: bool,
+    /// It made its sale the one that is charged.
+    pub charged: bool,
 }
 
 /// The bins of one pool, in the order in which they are filled.
@@ -193,9 +195,10 @@ impl Bins {
 
     /// Plans one replica in a bin, or only keeps its room.
     pub fn take(&mut self, bin: usize, work: &Work, replica: bool) -> Taken {
-        let taken = Taken { bin, work: work.index, replica, first: !self.all[bin].used() };
-        let bin = &mut self.all[bin];
+        let (at, bin) = (bin, &mut self.all[bin]);
+        let (first, unowned) = (!bin.used(), bin.owner.is_none());
         bin.take(work);
+        let taken = Taken { bin: at, work: work.index, replica, first, charged: unowned && bin.owner.is_some() };
         if replica {
             *bin.replicas.entry(work.index).or_default() += 1;
             *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
@@ -219,6 +222,21 @@ impl Bins {
             let held = self.held.get_mut(&taken.work).and_then(|pools| pools.get_mut(&bin.pool));
             held.into_iter().for_each(|n| *n -= 1);
         }
+    }
+
+    /// Forgets bins from this one on, which hold nothing.
+    pub fn truncate(&mut self, bins: usize) {
+        self.all.truncate(bins);
+        for pool in self.by_pool.values_mut() {
+            pool.bins.retain(|bin| *bin < bins);
+        }
+        self.tidy();
+    }
+
+    /// Forgets that anything was ever held that is not any more.
+    pub fn tidy(&mut self) {
+        self.all.iter_mut().for_each(|bin| bin.replicas.retain(|_, n| *n > 0));
+        self.held.values_mut().for_each(|pools| pools.retain(|_, n| *n > 0));
     }
 
     /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.

@@ -9,7 +9,7 @@ use super::{
     bins::{Bin, Bins, declared, new_bin, shape},
     budget,
 };
-use crate::{index::Indexed, plan::Waiting, pools, snapshot::Pool};
+use crate::{index::Indexed, plan::Waiting, pools, resources::Resources, snapshot::Pool};
 
 /// Replicas of a workload by zone.
 pub(super) type Zones<'a> = BTreeMap<&'a str, i32>;
@@ -127,6 +127,22 @@ impl<'a> Bounds<'a> {
         best.map(|(_, t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
     }
 
+    /// How many new nodes the pool's limit leaves, and what each type offers that can be had: an upper bound, without what namespaces and budgets allow.
+    pub fn openable(&self, pool: &str, bins: &Bins) -> (i64, Vec<Resources>) {
+        let Some((pool, ec2)) = self.seen.pool(pool).and_then(|p| Some((p, p.spec.nodes.ec2.as_ref()?))) else { return (0, Vec::new()) };
+        let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
+        let rented = bins.of_pool(&pool.name).filter(|b| b.counts()).count() + self.given_up(pool);
+        let left = i64::from(most) - i64::try_from(rented).unwrap_or(i64::MAX);
+        let paused = |name: &str| pools::short(pool, name).is_some_and(|short| !self.retry || self.seen.now < short.retry_at.0);
+        let types = ec2.instance_types.iter().filter(|t| !paused(&t.name));
+        (if pool.deleting { 0 } else { left.max(0) }, types.map(|t| shape(pool, &t.name, self.seen)).collect())
+    }
+
+    /// Nodes that are given up and not gone yet, and overdue ones, which may come after all.
+    fn given_up(&self, pool: &Pool) -> usize {
+        self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len() + have.overdue.len())
+    }
+
     fn holds(&self, work: &Work) -> bool {
         self.seen.sales.get(work.sale).is_some_and(|s| s.spec.on_shortfall == OnShortfall::Hold)
     }
@@ -149,9 +165,8 @@ impl<'a> Bounds<'a> {
         }
         let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.counts()).collect();
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
-        // What is overdue may come after all; what is given up makes room once it goes, and not before: the cloud may keep it.
-        let given_up = self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len() + have.overdue.len());
-        if rented.len() + given_up >= usize::try_from(most).unwrap_or_default() {
+        // What is given up makes room once it goes, and not before: the cloud may keep it.
+        if rented.len() + self.given_up(pool) >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
         let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);

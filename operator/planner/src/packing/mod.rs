@@ -1,14 +1,17 @@
 //! Which replica goes where, and which nodes that takes.
 //!
 //! - this file: the wish and the outcome; [`packer`]: the pass over workloads and ranks; [`bins`]: nodes as bins, existing and new; [`bounds`]: what forbids a
-//!   new node; [`rooms`]: what is left, by pool
+//!   new node; [`exchange`]: who gets the near places that several want, by way of [`flow`]; [`rooms`]: what is left, by pool
 //!
-//! A heuristic: workloads by how much latency one of their replicas loses per unit of room when it moves from its nearest to its farthest pool, then rank by
-//! rank, pools of a rank evenly, first fit within a pool. It is exact for equal pods and leaves no replica that a single move would bring nearer; for mixed
-//! pods it may open more nodes than an optimal packing would.
+//! First workloads by how much latency one of their replicas loses per unit of room when it moves from its nearest to its farthest pool, then rank by rank,
+//! pools of a rank evenly, first fit within a pool. Where that leaves somebody farther than a place that somebody else takes, the places are exchanged: exact
+//! for equal pods, as far as budgets and what a namespace may have do not interfere; a heuristic for mixed ones, which may also open more nodes than an
+//! optimal packing would.
 
 pub mod bins;
 pub mod bounds;
+mod exchange;
+mod flow;
 pub mod packer;
 pub mod rooms;
 

@@ -8,10 +8,14 @@ use std::{
 use onsale_api::{Reason, placement::Distance};
 
 use super::{
-    BinState, Bins, Keep, Packed, Taken, Work,
+    BinState, Bins, Keep, NO_SALE, Packed, Taken, Work,
     bounds::{Bounds, Zones},
+    exchange,
 };
-use crate::{index::Indexed, plan::Waiting};
+use crate::{index::Indexed, plan::Waiting, resources::Resources};
+
+/// How often room that was given up is offered again, nearest first.
+const MOST_PASSES: usize = 20;
 
 /// Bins, and what has been put into them so far.
 #[derive(Clone, Debug)]
@@ -20,8 +24,24 @@ pub struct Packer<'a> {
     pub bins: Bins,
     /// Everything that was taken beyond what runs, in order.
     pub taken: Vec<Taken>,
-    keep: Keep,
-    bounds: Bounds<'a>,
+    pub(super) keep: Keep,
+    pub(super) bounds: Bounds<'a>,
+}
+
+/// The outcome by workload.
+pub type Placed = BTreeMap<usize, Packed>;
+
+/// Most replicas of a workload by pool, running ones included.
+pub(super) type Most = BTreeMap<String, i32>;
+
+/// The same of every workload.
+pub(super) type Guide = BTreeMap<usize, Most>;
+
+/// A point in the packing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    taken: usize,
+    bins: usize,
 }
 
 /// A pool that may take replicas of the workload that is placed now.
@@ -29,6 +49,8 @@ struct Place<'w> {
     distance: &'w Distance,
     /// Replicas there, headroom included.
     count: i32,
+    /// Most replicas there.
+    most: i32,
     /// Bins before this one have no room: room only shrinks while one workload is placed.
     from: usize,
     /// It was asked whether the workload may be there at all.
@@ -45,42 +67,160 @@ impl<'a> Packer<'a> {
     }
 
     /// Places workloads beside what is there: first everybody's targets, then everybody's headroom.
-    pub fn place(&mut self, works: &[Work]) -> BTreeMap<usize, Packed> {
+    pub fn place(&mut self, works: &[Work]) -> Placed {
         let mut order: Vec<&Work> = works.iter().collect();
         order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), w.id.clone()));
-        let placed = order.iter().map(|work| (work.index, self.place_all(work))).collect();
+        let begun = self.mark();
+        let placed = self.fill(&order, begun, None);
+        let placed = exchange::better(self, &order, begun, placed);
         order.iter().for_each(|work| self.reserve(work));
         placed
     }
 
-    fn place_all(&mut self, work: &Work) -> Packed {
-        let mut packed = Packed { by_pool: self.bins.held(work.index), ..Packed::default() };
-        let mut missing = (work.target - packed.by_pool.values().sum::<i32>()).max(0);
-        let mut places = self.places(work, &packed.by_pool);
-        let mut blocked = BTreeMap::new();
+    /// What can be gone back to.
+    pub(super) const fn mark(&self) -> Mark {
+        Mark { taken: self.taken.len(), bins: self.bins.all.len() }
+    }
+
+    /// Everybody's targets, in this order: under a guide first what it says, the largest pods first, and then the rest.
+    pub(super) fn fill(&mut self, order: &[&Work], begun: Mark, guide: Option<&Guide>) -> Placed {
+        let mut placed: Placed = order.iter().map(|work| (work.index, Packed::default())).collect();
+        if let Some(guide) = guide {
+            let mut largest_first = order.to_vec();
+            largest_first.sort_by_cached_key(|work| Reverse(work.requests.size()));
+            for work in largest_first {
+                let missing = (work.target - self.bins.held(work.index).values().sum::<i32>()).max(0);
+                self.put(work, missing, guide.get(&work.index).or(Some(&Most::new())), &mut BTreeMap::new());
+            }
+        }
+        self.fill_up(order, &mut placed);
+        self.count(&mut placed, begun);
+        placed
+    }
+
+    /// Places what has no place yet, and says why the rest has none.
+    fn fill_up(&mut self, order: &[&Work], placed: &mut Placed) {
+        for work in order {
+            let missing = (work.target - self.bins.held(work.index).values().sum::<i32>()).max(0);
+            let mut blocked = BTreeMap::new();
+            let unplaced = self.put(work, missing, None, &mut blocked);
+            if let Some(packed) = placed.get_mut(&work.index) {
+                packed.unplaced = unplaced;
+                let why = blocked.into_iter().filter(|_| unplaced > 0).map(|((reason, _), w)| Waiting { reason, ..w });
+                packed.waiting_for = why.collect();
+            }
+        }
+    }
+
+    /// Places so many replicas, in each pool no more than the most, if there is one; how many find no place.
+    fn put(&mut self, work: &Work, mut missing: i32, most: Option<&Most>, blocked: &mut BTreeMap<(Reason, String), Waiting>) -> i32 {
+        let mut places = if missing > 0 { self.places(work, &self.bins.held(work.index), most) } else { return 0 };
         while missing > 0 {
-            let Some(bin) = self.next_place(work, &mut places, missing, &mut blocked) else { break };
+            let Some(bin) = self.next_place(work, &mut places, missing, blocked) else { break };
             self.taken.push(self.bins.take(bin, work, true));
-            let bin = &self.bins.all[bin];
+            missing -= 1;
+        }
+        missing
+    }
+
+    /// Counts what was placed since.
+    fn count(&self, placed: &mut Placed, begun: Mark) {
+        for packed in placed.values_mut() {
+            packed.fresh.clear();
+            packed.fresh_on_ready.clear();
+        }
+        for taken in &self.taken[begun.taken..] {
+            let Some(packed) = placed.get_mut(&taken.work) else { continue };
+            let bin = &self.bins.all[taken.bin];
             *packed.fresh.entry(bin.pool.clone()).or_default() += 1;
             if bin.state == BinState::Ready {
                 *packed.fresh_on_ready.entry(bin.pool.clone()).or_default() += 1;
             }
-            missing -= 1;
         }
-        if !packed.fresh.is_empty() {
-            packed.by_pool = self.bins.held(work.index);
+        for (work, packed) in placed {
+            packed.by_pool = self.bins.held(*work);
         }
-        packed.unplaced = missing;
-        if missing > 0 {
-            packed.waiting_for = blocked.into_iter().map(|((reason, _), w)| Waiting { reason, ..w }).collect();
+    }
+
+    /// Everybody's targets as a guide says, and what it leaves room for.
+    pub(super) fn guided(&mut self, order: &[&Work], begun: Mark, guide: &Guide) -> Placed {
+        let mut placed = self.fill(order, begun, Some(guide));
+        for _ in 0..MOST_PASSES {
+            if !self.draw_near(order, begun) {
+                break;
+            }
+            self.fill_up(order, &mut placed);
         }
-        packed
+        self.bins.tidy();
+        self.count(&mut placed, begun);
+        placed
+    }
+
+    /// Moves replicas that were placed since to nearer ranks, where a guide has left room there; whether there was any.
+    fn draw_near(&mut self, order: &[&Work], begun: Mark) -> bool {
+        let mut moved = false;
+        for work in order.iter().filter(|work| work.opens && work.zone_skew.is_none()) {
+            let mut full_below = work.closed;
+            for at in (begun.taken..self.taken.len()).rev().filter(|at| self.taken[*at].work == work.index).collect::<Vec<_>>() {
+                let pool = &self.bins.all[self.taken[at].bin].pool;
+                let rank = work.distances.iter().find(|d| d.pool == *pool).map(|d| d.rank);
+                let Some(rank) = rank.filter(|rank| *rank > full_below && self.may_leave(order, at)) else { continue };
+                let mut places = self.places(work, &self.bins.held(work.index), None);
+                places.retain(|place| place.distance.rank < rank);
+                match self.next_place(work, &mut places, 1, &mut BTreeMap::new()) {
+                    Some(bin) => self.move_to(order, at, bin),
+                    None => full_below = rank,
+                }
+                moved |= full_below < rank;
+            }
+        }
+        moved
+    }
+
+    /// Nobody else would be charged for the node that this one leaves: what it costs was weighed against the budget of the one who opened it.
+    fn may_leave(&self, order: &[&Work], at: usize) -> bool {
+        let left = self.taken[at];
+        let whose = |taken: &Taken| order.iter().find(|w| w.index == taken.work).map(|w| (&w.id.namespace, w.sale));
+        !left.charged || self.taken.iter().filter(|t| t.bin == left.bin).all(|t| whose(t) == whose(&left))
+    }
+
+    /// Moves a replica that was placed to another bin. The next in the bin that it leaves takes over the charge; a new node that it leaves empty is none.
+    fn move_to(&mut self, order: &[&Work], at: usize, bin: usize) {
+        let old = self.taken[at];
+        let work_of = |taken: &Taken| order.iter().find(|work| work.index == taken.work);
+        let Some(work) = work_of(&old) else { return };
+        self.give_back(old);
+        self.taken[at] = self.bins.take(bin, work, true);
+        if let Some(heir) = self.taken.iter_mut().find(|t| t.bin == old.bin) {
+            heir.first |= old.first;
+        }
+        if old.charged {
+            let heir = self.taken.iter_mut().find(|t| t.bin == old.bin && work_of(t).is_some_and(|work| work.sale != NO_SALE));
+            self.bins.all[old.bin].owner = heir.and_then(|heir| {
+                heir.charged = true;
+                work_of(heir).map(|work| (work.id.namespace.clone(), work.sale))
+            });
+        }
+        let left = &mut self.bins.all[old.bin];
+        if left.state == BinState::New && !left.used() {
+            (left.room, left.free) = (Resources::default(), Resources::default());
+        }
+    }
+
+    /// Undoes everything since.
+    pub(super) fn go_back(&mut self, to: Mark) {
+        for taken in self.taken.split_off(to.taken).into_iter().rev() {
+            self.give_back(taken);
+            if taken.charged {
+                self.bins.all[taken.bin].owner = None;
+            }
+        }
+        self.bins.truncate(to.bins);
     }
 
     /// Plans the headroom as if it were replicas, without counting it as such; what finds no room is no shortfall.
     fn reserve(&mut self, work: &Work) {
-        let mut places = if work.reserve > 0 { self.places(work, &self.bins.held(work.index)) } else { return };
+        let mut places = if work.reserve > 0 { self.places(work, &self.bins.held(work.index), None) } else { return };
         for left in (1..=work.reserve).rev() {
             let Some(bin) = self.next_place(work, &mut places, left, &mut BTreeMap::new()) else { return };
             self.taken.push(self.bins.take(bin, work, false));
@@ -88,10 +228,12 @@ impl<'a> Packer<'a> {
     }
 
     /// The pools that the workload may use, nearest first.
-    fn places<'w>(&self, work: &'w Work, counts: &BTreeMap<String, i32>) -> Vec<Place<'w>> {
+    fn places<'w>(&self, work: &'w Work, counts: &BTreeMap<String, i32>, most: Option<&Most>) -> Vec<Place<'w>> {
         let open = work.distances.iter().filter(|d| d.rank >= work.closed);
         let count = |d: &Distance| counts.get(&d.pool).copied().unwrap_or_default();
-        open.map(|distance| Place { distance, count: count(distance), from: 0, asked: false, closed: false }).collect()
+        let most = |d: &Distance| most.map_or(i32::MAX, |most| most.get(&d.pool).copied().unwrap_or_default());
+        let place = |distance| Place { distance, count: count(distance), most: most(distance), from: 0, asked: false, closed: false };
+        open.map(place).collect()
     }
 
     /// The bin for one more replica: nearest rank first, within the rank the pool that holds fewest.
@@ -112,7 +254,7 @@ impl<'a> Packer<'a> {
             // What is refused for now only may be asked again for the next replica.
             let mut refused = BTreeSet::new();
             let next = |peers: &[Place<'_>], refused: &BTreeSet<usize>| {
-                let open = (0..peers.len()).filter(|i| !peers[*i].closed && !refused.contains(i));
+                let open = (0..peers.len()).filter(|i| !peers[*i].closed && peers[*i].count < peers[*i].most && !refused.contains(i));
                 open.min_by_key(|i| peers[*i].count)
             };
             while let Some(i) = next(peers, &refused) {

@@ -77,6 +77,16 @@ fn long_chains_get_the_near_places() {
 }
 
 #[test]
+fn near_places_are_left_to_those_who_may_not_go_far() {
+    // Sorted by what is lost from the nearest to the farthest pool, the queue's page would come first, and six of the checkout nowhere.
+    let mut scene = scene(pools(), &[("queue-page", 0, 40, 1), ("checkout", 0, 40, 12)]);
+    scene.works[1].distances.truncate(2);
+    assert_eq!(scene.pack().works[&1].unplaced, 0);
+    assert_eq!(scene.spread(1), "dc=32 lz=8");
+    assert_eq!(scene.spread(0), "lz=34 or-a=3 or-b=3");
+}
+
+#[test]
 fn shares_limits_and_budget_leave_replicas_without_a_place_and_say_why() {
     let mut shared = scene(pools(), &[("seat-map", 0, 40, 3)]);
     shared.works[0].max_per_pool = Some(10);

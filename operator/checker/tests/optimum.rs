@@ -1,0 +1,151 @@
+//! How good plans are: small fleets against every assignment there is, large ones against a linear bound, and both against themselves with more room.
+//!
+//! Fleets come from seeds, so that a figure here is the same on every machine; `ONSALE_CASES=5000 cargo test -p onsale-checker --test optimum` looks harder.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy sees tests only in functions with #[test], and all of this file is one"
+)]
+
+#[path = "optimum/brute.rs"]
+mod brute;
+#[path = "optimum/fleet.rs"]
+mod fleet;
+#[path = "optimum/linear.rs"]
+mod linear;
+#[path = "optimum/random.rs"]
+mod random;
+
+use fleet::{Fleet, Worth, now};
+use onsale_checker::check;
+use onsale_planner::plan;
+use random::{EXAMPLES, MIXED, Random, large, small};
+
+/// So many seeds, or as many as the environment asks for.
+fn seeds(cases: u64) -> std::ops::Range<u64> {
+    0..std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases)
+}
+
+/// What the plan of a fleet comes to; the checker finds nothing wrong with it.
+fn planned(fleet: &Fleet) -> Worth {
+    let seen = fleet.snapshot();
+    let made = plan(&seen, now());
+    let found = check(&seen, &made, now());
+    assert!(found.is_empty(), "{}\n{fleet:?}", found.iter().map(|v| format!("{v}\n")).collect::<String>());
+    fleet.worth(&made)
+}
+
+/// Pools of one rank are filled evenly, whatever that costs: money is an optimum of its own only where no two places are equally far.
+fn optimum_of(fleet: &Fleet, got: Worth) -> Worth {
+    let mut best = brute::best(fleet);
+    let far_apart = |work: &fleet::Work| {
+        let mut costs: Vec<i64> = fleet.places.iter().filter_map(|place| work.cost(place)).collect();
+        costs.sort_unstable();
+        costs.windows(2).all(|pair| pair[0] < pair[1])
+    };
+    if !fleet.works.iter().all(far_apart) {
+        best.cents = got.cents;
+    }
+    best
+}
+
+/// What plans of small fleets come to, what they could, and the fleets, where the two differ.
+fn missed(sizes: &[&[i64]]) -> Vec<(Worth, Worth, Fleet)> {
+    let of = |seed| {
+        let mut random = Random::new(seed);
+        let sizes = random.one_of(sizes);
+        let fleet = small(&mut random, sizes);
+        let got = planned(&fleet);
+        let best = optimum_of(&fleet, got);
+        assert!(got >= best, "better than the optimum: {got:?} {best:?}\n{fleet:?}");
+        (got, best, fleet)
+    };
+    seeds(400).map(of).filter(|(got, best, _)| got != best).collect()
+}
+
+#[test]
+fn small_fleets_of_equal_pods_reach_the_optimum() {
+    let missed = missed(&[&[500], &[1_000]]);
+    assert!(missed.is_empty(), "{} miss it, the first: {:?}", missed.len(), missed[0]);
+}
+
+/// The flow may divide a replica, and the rest is packed as it comes.
+#[test]
+fn small_fleets_of_pods_that_divide_each_other_place_all_that_can_be_and_miss_the_least_latency_seldom() {
+    let missed = missed(&[&[500, 1_000], &[250, 500, 1_000]]);
+    let of = seeds(400).end;
+    println!("{} of {of} small fleets of pods that divide each other miss the optimum", missed.len());
+    if let Some(unplaced) = missed.iter().find(|(got, best, _)| got.unplaced > best.unplaced) {
+        panic!("more find no place than need be: {unplaced:?}");
+    }
+    assert!(missed.len() as u64 * 50 <= of, "more than 2 %, the first: {:?}", missed[0]);
+}
+
+/// Prints how far plans are above the linear bound, and fails where one is by more than `most`.
+fn near_the_linear_bound(title: &str, pods: &[(i64, i64)], most: f64) {
+    let mut ratios = Vec::new();
+    for seed in seeds(60) {
+        let fleet = large(&mut Random::new(seed), pods);
+        let Some(bound) = linear::bound(&fleet) else { continue };
+        let got = planned(&fleet);
+        assert_eq!(got.unplaced, 0, "seed {seed}: the region holds all\n{fleet:?}");
+        ratios.push((got.latency as f64 / bound, seed));
+    }
+    ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mean = ratios.iter().map(|r| r.0).sum::<f64>() / ratios.len() as f64;
+    let (worst, seed) = *ratios.last().unwrap();
+    let above = ratios.iter().filter(|r| r.0 > 1.01).count();
+    println!(
+        "latency over the linear bound, {} fleets of {title}: mean {mean:.4}, worst {worst:.4} (seed {seed}), above 1.01: {above}",
+        ratios.len()
+    );
+    assert!(ratios[0].0 > 0.999_999, "{:.6} is below the bound: seed {}", ratios[0].0, ratios[0].1);
+    assert!(worst <= most, "seed {seed}\n{:?}", large(&mut Random::new(seed), pods));
+}
+
+#[test]
+fn large_fleets_of_the_examples_pods_are_at_the_linear_bound() {
+    near_the_linear_bound("the examples' pods", &EXAMPLES, 1.01);
+}
+
+#[test]
+fn large_fleets_of_mixed_pods_are_within_a_third_of_the_linear_bound() {
+    // The flow counts one resource, and here two run out in turn: this is what holds today, and more than is wanted.
+    near_the_linear_bound("mixed pods", &MIXED, 4.0 / 3.0);
+}
+
+/// More room in one place after the other never leaves more replicas without a place, nor the same at more latency.
+fn more_room_is_no_worse(fleets: impl Iterator<Item = Fleet>) {
+    let (mut worse, mut asked) = (Vec::new(), 0);
+    for fleet in fleets {
+        let before = planned(&fleet);
+        for place in 0..fleet.places.len() {
+            let mut roomier = fleet.clone();
+            roomier.places[place].nodes += 1;
+            let after = planned(&roomier);
+            asked += 1;
+            if (after.unplaced, after.latency) > (before.unplaced, before.latency) {
+                worse.push((place, before, after, fleet.clone()));
+            }
+        }
+    }
+    if let Some((place, before, after, fleet)) = worse.first() {
+        panic!("{} of {asked} are worse; one more node in place {place}: {before:?}, then {after:?}\n{fleet:?}", worse.len());
+    }
+}
+
+#[test]
+fn more_room_is_no_worse_for_equal_pods() {
+    more_room_is_no_worse(seeds(400).map(|seed| small(&mut Random::new(seed), &[500])));
+}
+
+#[test]
+fn more_room_is_no_worse_for_pods_that_divide_each_other() {
+    more_room_is_no_worse(seeds(400).map(|seed| small(&mut Random::new(seed), &[250, 500, 1_000])));
+}
+
+#[test]
+fn more_room_is_no_worse_for_large_fleets() {
+    more_room_is_no_worse(seeds(30).map(|seed| large(&mut Random::new(seed), &EXAMPLES)));
+}
