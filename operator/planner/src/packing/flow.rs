@@ -3,17 +3,17 @@
 //! M. Klein, *A Primal Method for Minimal Cost Flows with Applications to the Assignment and Transportation Problems*, Management Science 14 (3), 1967: a
 //! flow costs least when its residual network has no cycle of negative cost. Here the nodes are places, an arc from p to q is the workload that loses least
 //! when a unit of it moves from p to q, and free room moves like a workload that does not mind where it is. A cycle leaves every place as full as it was.
-//! Found by R. Bellman's and L. Ford's labels. Beside latency, and after it, the sum of the squares of what a workload holds in each place is made small:
-//! that is convex, so the same theorem holds, and places that are equally far are filled evenly.
+//! Found by R. Bellman's and L. Ford's labels. Workloads that lose the same everywhere move as one, so that a thousand of a kind cost what one does. After
+//! latency, the sum of the squares of what a workload holds in places that are equally far is made small: that is convex, so the same theorem holds, and they
+//! are filled evenly.
 
-/// Most arcs looked at before it is left at what it has reached, about 0.1 s: a flow is feasible after every cycle.
-const PATIENCE: usize = 20_000_000;
+use std::collections::BTreeMap;
+
+/// Most arcs looked at before it is left at what it has reached, some 25 ms: a flow is feasible after every cycle.
+const PATIENCE: usize = 5_000_000;
 
 /// Most cycles that only make a flow more even: what is left uneven after as many is little.
 const EVENING: usize = 500;
-
-/// A unit of latency beside a unit of unevenness: no cycle is so long that unevenness could outweigh it.
-const LATENCY: i128 = 1 << 40;
 
 /// Units of every row (a workload, the free room last) in every place; the last place is nowhere.
 #[derive(Clone, Debug)]
@@ -39,67 +39,98 @@ pub(super) struct Row {
     pub air: bool,
 }
 
-/// An arc of the residual network: the row that moves, and what a unit of it gains (negative) or loses.
+/// Rows that move as one.
+type Group = Vec<usize>;
+
+/// An arc of the residual network: the group that moves, and what a unit of it gains (negative) or loses.
 type Arc = Option<(usize, i128)>;
+
+/// What a cycle shall make less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Less {
+    Latency,
+    /// Unevenness, at equal latency.
+    Uneven,
+}
 
 impl Flow {
     /// Cancels negative cycles until there are none, those of latency first; whether the latency is less than before. Where it is not, nothing is changed.
     pub fn settle(&mut self) -> bool {
-        let round = self.rows.len() * self.places * self.places + self.places.pow(3);
-        let rounds = PATIENCE / round.max(1);
-        let nearer = (0..rounds).take_while(|_| self.cancel(false)).count() > 0;
+        let nearer = self.cancel_all(&self.alike(), Less::Latency, usize::MAX);
         if nearer {
-            (0..rounds.min(EVENING)).take_while(|_| self.cancel(true)).count();
+            let each: Vec<Group> = (0..self.rows.len()).map(|row| vec![row]).collect();
+            self.cancel_all(&each, Less::Uneven, EVENING);
         }
         nearer
     }
 
-    /// Cancels one cycle, if there is one: of latency alone, or of unevenness beside it.
-    fn cancel(&mut self, even: bool) -> bool {
-        let arcs = self.arcs(even);
+    /// Rows that cost the same everywhere. One that may hold so much and no more in a place is like no other.
+    fn alike(&self) -> Vec<Group> {
+        let mut groups: BTreeMap<(&[Option<i128>], usize), Group> = BTreeMap::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let apart = if row.most == i64::MAX { usize::MAX } else { index };
+            groups.entry((&row.cost, apart)).or_default().push(index);
+        }
+        groups.into_values().collect()
+    }
+
+    /// Whether there were any.
+    fn cancel_all(&mut self, groups: &[Group], less: Less, most: usize) -> bool {
+        let round = self.rows.len() * self.places + groups.len() * self.places.pow(2) + self.places.pow(3);
+        (0..most.min(PATIENCE / round.max(1))).take_while(|_| self.cancel(groups, less)).count() > 0
+    }
+
+    /// Cancels one cycle, if there is one.
+    fn cancel(&mut self, groups: &[Group], less: Less) -> bool {
+        let arcs = self.arcs(groups, less);
         let cycle = self.negative_cycle(&arcs);
         if let Some(cycle) = &cycle {
-            self.push(&arcs, cycle);
+            self.push(groups, &arcs, cycle, less);
         }
         cycle.is_some()
     }
 
-    /// Moves as much as can be around the cycle, or as much as evenness gains by where only that does.
-    fn push(&mut self, arcs: &[Vec<Arc>], cycle: &[usize]) {
+    /// Moves as much as can be around the cycle, or as much as evenness gains by.
+    fn push(&mut self, groups: &[Group], arcs: &[Vec<Arc>], cycle: &[usize], less: Less) {
         let steps = || cycle.iter().zip(cycle.iter().cycle().skip(1));
-        let moves: Vec<(usize, usize, usize)> = steps().filter_map(|(from, to)| Some((arcs[*from][*to]?.0, *from, *to))).collect();
-        let cost = |(row, from, to): &(usize, usize, usize)| {
-            let row = &self.rows[*row].cost;
-            row[*to].unwrap_or_default() - row[*from].unwrap_or_default()
-        };
-        let gains = moves.iter().map(cost).sum::<i128>() < 0;
-        let room = |(row, from, to): &(usize, usize, usize)| {
-            let row = &self.rows[*row];
-            row.free[*from].min(if *to + 1 == self.places { i64::MAX } else { row.most - row.held[*to] })
-        };
-        let most = moves.iter().map(room).min().unwrap_or_default();
+        let moves: Vec<(&Group, usize, usize)> =
+            steps().filter_map(|(from, to)| Some((&groups[arcs[*from][*to]?.0], *from, *to))).collect();
+        let room = |(group, from, to): &(&Group, usize, usize)| group.iter().map(|row| self.movable(*row, *from, *to)).sum();
+        let most: i64 = moves.iter().map(room).min().unwrap_or_default();
         // Each unit makes each of at most two squares a step dearer by one.
-        let even = -steps().filter_map(|(from, to)| Some(arcs[*from][*to]?.1)).sum::<i128>() / (2 * cycle.len() as i128);
-        let units = if gains { most } else { most.min(i64::try_from(even).unwrap_or(most).max(1)) };
-        for (row, from, to) in moves {
-            let row = &mut self.rows[row];
-            for of in [&mut row.held, &mut row.free] {
-                of[from] -= units;
-                of[to] += units;
+        let even = || -steps().filter_map(|(from, to)| Some(arcs[*from][*to]?.1)).sum::<i128>() / (2 * cycle.len() as i128);
+        let units = if less == Less::Latency { most } else { most.min(i64::try_from(even()).unwrap_or(most).max(1)) };
+        for (group, from, to) in moves {
+            let mut left = units;
+            for index in group {
+                let some = left.min(self.movable(*index, from, to));
+                let row = &mut self.rows[*index];
+                for of in [&mut row.held, &mut row.free] {
+                    of[from] -= some;
+                    of[to] += some;
+                }
+                left -= some;
             }
         }
     }
 
-    fn arcs(&self, even: bool) -> Vec<Vec<Arc>> {
+    /// Units of a row that can move.
+    fn movable(&self, row: usize, from: usize, to: usize) -> i64 {
+        let row = &self.rows[row];
+        let open = if to + 1 == self.places { i64::MAX } else { row.most - row.held[to] };
+        row.free[from].min(open).max(0)
+    }
+
+    fn arcs(&self, groups: &[Group], less: Less) -> Vec<Vec<Arc>> {
         let mut arcs = vec![vec![None; self.places]; self.places];
-        for (index, row) in self.rows.iter().enumerate() {
-            let open: Vec<(usize, i128)> = (0..self.places).filter_map(|to| Some((to, row.one_more(to, self.places, even)?))).collect();
-            for from in (0..self.places).filter(|from| row.free[*from] > 0) {
-                let less = row.one_less(from, self.places, even);
-                for (to, more) in &open {
-                    let cost = more - less;
-                    if *to != from && arcs[from][*to].is_none_or(|(_, least)| cost < least) {
-                        arcs[from][*to] = Some((index, cost));
+        for (index, group) in groups.iter().enumerate() {
+            let Some(first) = group.first().map(|row| &self.rows[*row]) else { continue };
+            let open: Vec<usize> = (0..self.places).filter(|to| first.takes(*to, self.places)).collect();
+            for from in (0..self.places).filter(|from| group.iter().any(|row| self.rows[*row].free[*from] > 0)) {
+                for to in open.iter().copied().filter(|to| *to != from) {
+                    let Some(cost) = first.cost(from, to, self.places, less) else { continue };
+                    if arcs[from][to].is_none_or(|(_, least)| cost < least) {
+                        arcs[from][to] = Some((index, cost));
                     }
                 }
             }
@@ -137,15 +168,20 @@ impl Flow {
 }
 
 impl Row {
-    fn one_more(&self, to: usize, places: usize, even: bool) -> Option<i128> {
-        let nowhere = to + 1 == places;
-        let cost = self.cost[to].filter(|_| nowhere || self.held[to] < self.most)?;
-        Some(cost * LATENCY + if nowhere || self.air || !even { 0 } else { i128::from(self.held[to]) + 1 })
+    /// Whether one more unit may be there.
+    fn takes(&self, to: usize, places: usize) -> bool {
+        self.cost[to].is_some() && (to + 1 == places || self.held[to] < self.most)
     }
 
-    fn one_less(&self, from: usize, places: usize, even: bool) -> i128 {
-        let even = if from + 1 == places || self.air || !even { 0 } else { i128::from(self.held[from]) };
-        self.cost[from].unwrap_or_default() * LATENCY + even
+    /// What a unit that moves costs more than before; `None` where evenness is nobody's business: between places that are not equally far.
+    fn cost(&self, from: usize, to: usize, places: usize, less: Less) -> Option<i128> {
+        let farther = self.cost[to]? - self.cost[from].unwrap_or_default();
+        match less {
+            Less::Latency => Some(farther),
+            Less::Uneven if farther != 0 => None,
+            Less::Uneven if self.air || to + 1 == places || from + 1 == places => Some(0),
+            Less::Uneven => Some(i128::from(self.held[to]) + 1 - i128::from(self.held[from])),
+        }
     }
 }
 
