@@ -1,10 +1,13 @@
 //! What the operator is configured with. Every number argues its value here, and tests may shorten it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use onsale_planner::snapshot::Settings;
 
-use crate::telemetry::Telemetry;
+use crate::{
+    executor::{Executor, Threads},
+    telemetry::Telemetry,
+};
 
 /// Configuration of the fleet loop.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Config {
     pub scaled_object_ttl: Duration,
     /// Length of one watch call: a dead connection is noticed within it and 5 s. Default 50 s.
     pub watch_timeout: Duration,
+    /// Where the planner runs. Default: beside the async threads.
+    pub executor: Arc<dyn Executor>,
     /// Metrics and health, shared with whoever serves them.
     pub telemetry: Telemetry,
 }
@@ -82,6 +87,7 @@ impl Config {
             sweep: Duration::from_secs(300),
             scaled_object_ttl: Duration::from_secs(5),
             watch_timeout: Duration::from_secs(50),
+            executor: Arc::new(Threads),
             telemetry: Telemetry::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! The controller: one fleet loop, the only writer of anything but leases. No AWS here.
 //!
 //! - [`run`]: observe -> plan -> due -> act -> status, until it is dropped; call it in the leader only
-//! - [`fleet`]: the loop; [`context`]: what everything in it may use; [`config`], [`clock`]: what is injected
+//! - [`fleet`]: the loop; [`context`]: what everything in it may use; [`config`], [`clock`], [`executor`]: what is injected
 //! - [`events`], [`metrics`], [`telemetry`]: what is told to people, to Prometheus and to probes
 //! - [`lease`]: who may run; [`http`]: what the process listens for
 
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod events;
+pub mod executor;
 pub mod fleet;
 pub mod http;
 pub mod lease;
@@ -21,6 +22,7 @@ use onsale_cloud::Cloud;
 
 pub use clock::{Clock, SystemClock};
 pub use config::Config;
+pub use executor::Executor;
 pub use telemetry::{Health, Telemetry};
 
 /// Why the fleet loop ended by itself.

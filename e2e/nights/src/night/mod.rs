@@ -12,7 +12,7 @@ pub mod loops;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use onsale_controller::{Clock, Config};
+use onsale_controller::{Clock, Config, executor::Inline};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -60,7 +60,8 @@ pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
         let world = tokio::spawn(world::drive(sim.clone()));
         // Fewer passes and reconnects than in production: they are what a night costs here, and no night depends on them.
         let (list_active, watch_timeout) = (Duration::from_secs(5), Duration::from_secs(290));
-        let config = Config { instance: "nights".to_owned(), list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
+        let (instance, executor) = ("nights".to_owned(), Arc::new(Inline));
+        let config = Config { instance, executor, list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
         let mut stage = Stage { sim, config, controllers: BTreeMap::new(), world, started: 0 };
         let result = script(&mut stage).await;
         stage.stop().await;

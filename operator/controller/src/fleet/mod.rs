@@ -1,13 +1,14 @@
 //! The fleet loop: observe -> plan -> due -> act -> status. One loop, one writer, never concurrent with itself.
 //!
 //! - [`observe`]: watches and cloud reads to the planner's snapshot
+//! - [`decide`]: plan and steps, in a pure computation; [`judge`]: the checker's word on them, which is told and never obeyed
 //! - [`act`]: the steps that are due, one file per kind of step
-//! - [`judge`]: the checker's word on plan and steps, which is told and never obeyed
 //! - [`status`]: what is told in the status of every object, one file per kind
 //! - [`sweep`]: returns instances whose pool does not exist any more
 //! - [`wake`]: triggers, exact timers and back-off: when the next pass is
 
 pub mod act;
+pub mod decide;
 pub mod judge;
 pub mod observe;
 pub mod status;
@@ -18,7 +19,7 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Durat
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use onsale_planner::{Plan, steps::ChainKey};
+use onsale_planner::{Chain, Plan, steps::ChainKey};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -27,6 +28,7 @@ use tokio::{
 use crate::{Error, context::Context, metrics::Ending};
 
 use self::{
+    decide::Decision,
     observe::{Observed, World},
     wake::{Backoff, Wake},
 };
@@ -132,7 +134,7 @@ impl Fleet {
         let now = self.context.clock.now();
         self.running.collect();
         let observed = match observe::observe(&self.world, &self.context, self.begun, now).await {
-            Ok(observed) => observed,
+            Ok(observed) => Arc::new(observed),
             Err(error) => {
                 tracing::debug!(%error, "nothing to plan with yet");
                 let at_most = error.again_in().unwrap_or(self.context.config.resync);
@@ -140,8 +142,8 @@ impl Fleet {
             }
         };
         self.context.config.telemetry.health.set_synced(self.world.synced());
-        let plan = onsale_planner::plan(&observed.snapshot, now);
-        let outcomes = self.act(&plan, &observed, now).await;
+        let Decision { plan, chains } = decide::decide(&self.context, &observed, now).await;
+        let outcomes = self.act(chains, &observed, now).await;
         let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
         sweep::notice(&self.regions, &observed.snapshot, &self.world.nodes);
@@ -155,10 +157,8 @@ impl Fleet {
         (if failed { Ending::Failed } else { Ending::Done }, wake)
     }
 
-    /// Carries out what is due, but for chains that back off and steps that an unknown forbids.
-    async fn act(&mut self, plan: &Plan, observed: &Observed, now: Timestamp) -> Vec<act::Outcome> {
-        let mut chains = observed.gaps.withhold(onsale_planner::due(plan, &observed.snapshot, now), &observed.snapshot);
-        judge::judge(self.context.metrics(), &observed.snapshot, plan, &chains, now);
+    /// Carries out what is due, but for chains that back off.
+    async fn act(&mut self, mut chains: Vec<Chain>, observed: &Observed, now: Timestamp) -> Vec<act::Outcome> {
         let mut outcomes = self.running.take();
         self.rest(&outcomes);
         let monotonic = self.context.clock.monotonic();

@@ -1,0 +1,30 @@
+//! Decide: the planner's plan and what is due of it, with the checker's word on both. Pure, and long enough to be kept off the async threads.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use onsale_planner::{Chain, Plan};
+
+use super::{judge, observe::Observed};
+use crate::{context::Context, executor::compute};
+
+/// What holds now, and what is to be done about it.
+pub struct Decision {
+    /// The plan.
+    pub plan: Plan,
+    /// What is due of it, without what must wait for something unknown.
+    pub chains: Vec<Chain>,
+}
+
+/// Plans on what was observed at `now`.
+pub async fn decide(context: &Context, observed: &Arc<Observed>, now: Timestamp) -> Decision {
+    let (observed, telemetry) = (observed.clone(), context.config.telemetry.clone());
+    let work = move || {
+        let seen = &observed.snapshot;
+        let plan = onsale_planner::plan(seen, now);
+        let chains = observed.gaps.withhold(onsale_planner::due(&plan, seen, now), seen);
+        judge::judge(&telemetry.metrics, seen, &plan, &chains, now);
+        Decision { plan, chains }
+    };
+    compute(context.config.executor.as_ref(), work).await
+}
