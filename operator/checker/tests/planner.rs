@@ -129,6 +129,38 @@ fn no_plan_of_a_whole_night_breaks_a_rule() {
     });
 }
 
+/// More passes than anything takes that is done step by step: ranks, pools, batches, the wanderings of a moment's fault.
+const MOST_PASSES: usize = 60;
+
+/// Acts and plans again until nothing is due any more, at one and the same instant.
+fn comes_to_rest(night: &mut Night, now: Timestamp) -> Result<(), String> {
+    let mut last = String::new();
+    for _ in 0..MOST_PASSES {
+        let seen = night.seen();
+        let made = plan(&seen, now);
+        let steps = due(&made, &seen, now);
+        let settled = made.sales.iter().zip(&seen.sales).all(|(plan, sale)| sale.status.phase == Some(plan.phase));
+        if steps.is_empty() && settled {
+            return Ok(());
+        }
+        last = words(&seen, &made, &steps);
+        night.act(&made, steps, usize::MAX);
+    }
+    Err(format!("at {now} there is still something to do after {MOST_PASSES} passes:\n{last}"))
+}
+
+#[test]
+fn once_everything_is_done_there_is_nothing_left_to_do() {
+    law(400, &(worlds(), moments()), |(world, moments)| {
+        let mut night = Night::new(world);
+        for (minutes, event) in moments {
+            let (_, now, _) = night.moment(minutes, event);
+            comes_to_rest(&mut night, now).map_err(|why| format!("after {event:?} {why}"))?;
+        }
+        Ok(())
+    });
+}
+
 /// What the rules say about many nights, counted: `ONSALE_CASES=2000 cargo test -p onsale-checker --test planner survey -- --ignored --nocapture`.
 #[test]
 #[ignore = "a survey for people, not a law"]
