@@ -29,6 +29,8 @@ pub enum Reason {
     // Lifecycle of a sale.
     /// The sale waits for its computed start.
     Scheduled,
+    /// The sale opens too late to look yet at whether everything can be had.
+    TooFarAhead,
     /// Nodes, then floors are on their way.
     Preparing,
     /// Everything is Ready and waits for `opensAt`, or a pool or workload is as planned.

@@ -313,6 +313,7 @@ pub fn record() -> WorkloadPlacementSpec {
 
 fn sale_plan() -> SalePlan {
     SalePlan {
+        looked_at_from: None,
         id: SaleId { namespace: "shop".into(), name: "tour".into() },
         phase: Phase::Live,
         entered: Entered { preparing: time("2026-12-05T15:50:00Z"), live: time("2026-12-05T17:00:00Z"), ..Entered::default() },

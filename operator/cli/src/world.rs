@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onsale_api::{CapacityPool, OnSale, WorkloadPlacement, onsale::TargetKind, placement::FloorKind};
 use onsale_planner::{
     Snapshot,
@@ -171,7 +171,9 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
     let namespaces = facts.namespaces.iter().map(|(name, labels)| (name.clone(), with_name(name, labels))).collect();
     let known = |pool: &Pool| facts.cluster.is_some() || pool.spec.nodes.ec2.is_some() || nodes.iter().any(|n| n.pool == pool.name);
     let blind = pools.iter().filter(|p| !known(p)).map(|p| p.name.clone()).collect();
-    let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings: Settings::default() };
+    // Whoever asks wants to know now.
+    let settings = Settings { horizon: SignedDuration::MAX, ..Settings::default() };
+    let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings };
     let ordinary = seen.workloads.iter().filter_map(|w| Some((w.id.clone(), w.target.as_ref()?.replicas))).collect();
     let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, cluster: facts.cluster.clone() };
     if facts.cluster.is_none() {

@@ -58,6 +58,9 @@ pub struct Flags {
     /// A pod that found no node for this long counts as unschedulable where it is permitted.
     #[arg(long, env = "ONSALE_UNSCHEDULABLE_AFTER", default_value = "30s")]
     pub unschedulable_after: GoDuration,
+    /// Whether everything a sale needs can be had is looked at from so long before its ready-by on.
+    #[arg(long, env = "ONSALE_HORIZON", default_value = "744h")]
+    pub horizon: GoDuration,
     /// The loop looks at everything at least this often, events or not; 1s to 1h.
     #[arg(long, env = "ONSALE_RESYNC", default_value = "5m")]
     pub resync: GoDuration,
@@ -139,6 +142,7 @@ impl Flags {
                 launch_rate: self.launch_rate,
                 launch_burst: self.launch_burst,
                 unschedulable_after: self.unschedulable_after.get(),
+                horizon: self.horizon.get(),
             },
             resync: span(self.resync),
             ..default

@@ -69,7 +69,7 @@ struct Sweep<'a> {
 #[must_use]
 pub fn outlook<'a>(seen: &'a Indexed<'a>, drafts: &'a [Draft], packer: Packer<'a>, rooms: &'a Rooms<'a>) -> Outlook {
     let mut outlook = Outlook::default();
-    let waiting: Vec<usize> = sales::in_order(seen, drafts).into_iter().filter(|i| drafts[*i].waits()).collect();
+    let waiting: Vec<usize> = sales::in_order(seen, drafts).into_iter().filter(|i| near(seen, &drafts[*i])).collect();
     let active = (0..drafts.len()).filter(|i| drafts[*i].phase.is_active()).filter_map(|i| gone_by(seen, drafts, i)).max();
     let beside = |sale: &usize| active.is_some_and(|until| shares_time(&drafts[*sale], until));
     if active.is_none() || waiting.iter().any(beside) {
@@ -79,6 +79,11 @@ pub fn outlook<'a>(seen: &'a Indexed<'a>, drafts: &'a [Draft], packer: Packer<'a
         Sweep::new(seen, drafts, false, at_rest(seen, drafts), rooms).run(&waiting, |sale| !beside(sale), &mut outlook);
     }
     outlook
+}
+
+/// It waits for its start, and not for longer than anybody looks ahead.
+fn near(seen: &Indexed<'_>, draft: &Draft) -> bool {
+    draft.waits() && draft.looked_at_from(&seen.settings, seen.now).is_none()
 }
 
 /// When the last of a sale has gone: its end, and the way back.

@@ -13,7 +13,7 @@ use onsale_api::{
 
 use crate::{
     plan::{Times, Waiting},
-    snapshot::{Pool, Sale, Snapshot},
+    snapshot::{Pool, Sale, Settings, Snapshot},
 };
 
 /// A sale on its way through one plan.
@@ -40,6 +40,13 @@ impl Draft {
     #[must_use]
     pub fn waits(&self) -> bool {
         self.phase == Phase::Scheduled && self.times.is_some()
+    }
+
+    /// When it begins to be looked at whether everything can be had, for a sale that opens too late for that yet.
+    #[must_use]
+    pub fn looked_at_from(&self, settings: &Settings, now: Timestamp) -> Option<Timestamp> {
+        let ready_by = self.times.filter(|_| self.waits())?.ready_by;
+        (ready_by.duration_since(now) > settings.horizon).then(|| ready_by.checked_sub(settings.horizon).unwrap_or(now))
     }
 
     /// Moves to a phase that was not entered before, or enters it again.

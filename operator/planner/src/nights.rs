@@ -1,5 +1,6 @@
 //! Whole nights of the planner against a world that is a data structure.
 
+use jiff::SignedDuration;
 use onsale_api::{Phase, Reason};
 
 use crate::{
@@ -316,4 +317,19 @@ fn a_list_that_fails_once_makes_nobody_pay_twice() {
     world.seen.pools[1].instances = list;
     world.run_until("2026-12-05T19:00:00Z");
     world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
+fn a_sale_that_opens_in_months_is_looked_at_once_the_horizon_reaches_it() {
+    let mut world = shop();
+    let short = |world: &mut World| world.seen.pools.iter_mut().for_each(|p| p.spec.limits = None);
+    short(&mut world);
+    world.seen.settings.horizon = SignedDuration::from_hours(3);
+    let plan = world.run_until("2026-12-05T13:49:59Z");
+    let from = Some(at("2026-12-05T13:50:00Z"));
+    assert_eq!((plan.sales[0].looked_at_from, plan.next_change, plan.sales[0].unplaced), (from, from, 0));
+    assert!(plan.forecasts.is_empty() && plan.sales[0].predicted_ready_at.is_none());
+    let plan = world.run_until("2026-12-05T13:50:01Z");
+    assert_eq!(plan.sales[0].looked_at_from, None);
+    assert!(plan.sales[0].unplaced > 0, "now it is told that not everything can be had");
 }

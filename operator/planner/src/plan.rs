@@ -74,6 +74,8 @@ pub struct SalePlan {
     pub waiting_for: Vec<Waiting>,
     /// Replicas that find no place.
     pub unplaced: i32,
+    /// It opens too late to look yet at whether everything can be had: when that begins. Then nothing is predicted, and nothing is missing.
+    pub looked_at_from: Option<Timestamp>,
     /// Cost of the rented nodes.
     pub cost: Cost,
     /// Pools that the sale may use; once it is active also those that it was promised at its start.

@@ -65,7 +65,8 @@ pub struct Scope<'a> {
 pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
     let sale = &scope.seen.sales[index];
     let ours = &scope.ours;
-    let shown = draft.phase.holds() || draft.phase == Phase::Scheduled;
+    let looked_at_from = draft.looked_at_from(&scope.seen.settings, scope.seen.now);
+    let shown = draft.phase.holds() || draft.phase == Phase::Scheduled && looked_at_from.is_none();
     let all_ready = draft.phase.holds() && all_ready(scope, sale);
     let mut plan = SalePlan {
         id: sale.id.clone(),
@@ -77,6 +78,7 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
         invalid: draft.invalid.clone(),
         waiting_for: if shown { waiting(scope, index) } else { Vec::new() },
         unplaced: if shown { ours.iter().map(|w| w.unplaced).sum() } else { 0 },
+        looked_at_from,
         cost: cost(scope, sale, draft.times),
         pools: draft.pools.clone(),
         late_start: late_start(sale, draft),
@@ -218,7 +220,10 @@ fn late_start(sale: &Sale, draft: &Draft) -> bool {
 fn next(plan: &SalePlan, draft: &Draft, sale: &Sale, now: Timestamp) -> Option<(Timestamp, String)> {
     let times = plan.times?;
     match plan.phase {
-        Phase::Scheduled => Some((times.starts_at, "preparing starts".to_owned())),
+        Phase::Scheduled => Some(match plan.looked_at_from {
+            Some(at) => (at, "it is looked at whether everything can be had".to_owned()),
+            None => (times.starts_at, "preparing starts".to_owned()),
+        }),
         Phase::Preparing | Phase::Ready => Some((times.opens_at, "opens".to_owned())),
         Phase::Live => Some((times.ends_at, "the way back starts".to_owned())),
         Phase::Returning => draft.next_step(sale, now).map(|t| (t, "floors fall further".to_owned())),

@@ -84,6 +84,9 @@ pub struct Settings {
     pub launch_burst: i64,
     /// Unbound pods older than this count as unschedulable where they are permitted. Default 30 s.
     pub unschedulable_after: SignedDuration,
+    /// Whether everything can be had is looked at from so long before a sale's ready-by on. Default 31 days: long enough to ask for quota, and a year of sales
+    /// in Git costs each plan no more than what a month of them does.
+    pub horizon: SignedDuration,
 }
 
 impl Default for Settings {
@@ -94,6 +97,7 @@ impl Default for Settings {
             launch_rate: 2,
             launch_burst: 1000,
             unschedulable_after: SignedDuration::from_secs(30),
+            horizon: SignedDuration::from_hours(31 * 24),
         }
     }
 }

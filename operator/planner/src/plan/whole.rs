@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use onsale_api::{Phase, onsale::Mode};
+use onsale_api::{Money, Phase, onsale::Mode};
 
 use super::{Forecast, Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
@@ -143,6 +143,7 @@ fn sale_plans(
     for (index, draft) in drafts.iter_mut().enumerate() {
         let (ours, hourly) = match outlook.sales.get(&index) {
             Some(expected) => (expected.workloads.iter().collect(), expected.hourly),
+            None if draft.looked_at_from(&seen.settings, seen.now).is_some() => (Vec::new(), Money::default()),
             None => (seen.named(index).iter().flatten().map(|i| &workloads[*i]).collect(), hourly.get(&index).copied().unwrap_or_default()),
         };
         let scope = sales::Scope { seen, ours, hourly, nodes_ready: &nodes_ready };
@@ -210,6 +211,7 @@ fn next_change(
     let mut instants: Vec<Timestamp> = Vec::new();
     for ((sale, draft), plan) in seen.sales.iter().zip(drafts).zip(sales) {
         let Some(times) = plan.times else { continue };
+        instants.extend(plan.looked_at_from);
         match plan.phase {
             Phase::Scheduled if sale.spec.mode == Mode::Live => instants.push(times.starts_at),
             Phase::Scheduled => instants.extend([times.starts_at, times.ends_at]),

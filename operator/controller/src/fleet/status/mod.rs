@@ -54,10 +54,12 @@ pub struct Material<'a> {
 
 impl Material<'_> {
     fn pool_plan(&self, name: &str) -> Option<&PoolPlan> {
-        self.plan.pools.iter().find(|p| p.name == name)
+        let at = self.plan.pools.binary_search_by(|p| p.name.as_str().cmp(name));
+        at.ok().map(|at| &self.plan.pools[at])
     }
     fn workload_plan(&self, id: &WorkloadId) -> Option<&WorkloadPlan> {
-        self.plan.workloads.iter().find(|w| w.id == *id)
+        let at = self.plan.workloads.binary_search_by(|w| w.id.cmp(id));
+        at.ok().map(|at| &self.plan.workloads[at])
     }
 }
 
@@ -115,8 +117,7 @@ pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World
 
 fn sale_statuses<'a>(material: &Material<'a>) -> Vec<(&'a Sale, &'a SalePlan, OnSaleStatus)> {
     let sales = material.observed.snapshot.sales.iter();
-    let planned = sales.filter_map(|sale| material.plan.sales.iter().find(|p| p.id == sale.id).map(|plan| (sale, plan)));
-    planned.map(|(sale, plan)| (sale, plan, sale::status(sale, plan, material))).collect()
+    sales.zip(&material.plan.sales).map(|(sale, plan)| (sale, plan, sale::status(sale, plan, material))).collect()
 }
 
 /// Events where the phase changes, or an alarm begins.

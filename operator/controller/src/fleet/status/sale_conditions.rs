@@ -154,6 +154,10 @@ fn stuck(case: &Case<'_>) -> Option<(Reason, String)> {
 /// Go or no-go. On the way back it is history, and stays as it was until nothing is asked for any more.
 fn feasible(case: &Case<'_>) -> Verdict {
     let is = |status, reason, message: &str| verdict(types::FEASIBLE, status, reason, message);
+    if let Some(at) = case.plan.looked_at_from {
+        let message = format!("looked at from {at:.0} on; kubectl onsale plan tells now");
+        return Verdict { type_: types::FEASIBLE, status: None, reason: Reason::TooFarAhead, message };
+    }
     match case.plan.phase {
         Phase::Invalid => {
             let (why, message) = invalid(case);

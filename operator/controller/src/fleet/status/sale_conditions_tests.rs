@@ -31,6 +31,7 @@ fn plan(phase: Phase) -> SalePlan {
         ends_at: at("2026-12-05T11:00:00Z"),
     };
     SalePlan {
+        looked_at_from: None,
         id: SaleId { namespace: "shop".into(), name: "tour".into() },
         phase,
         entered: Default::default(),
@@ -93,6 +94,18 @@ fn every_phase_has_its_conditions() {
     ] {
         assert_eq!(setup(phase).letters(), letters, "{phase:?}");
     }
+}
+
+#[test]
+fn what_opens_in_months_is_neither_a_go_nor_a_no_go_yet() {
+    let mut s = setup(Phase::Scheduled);
+    (s.plan.looked_at_from, s.plan.predicted_ready_at) = (Some(at("2026-11-04T09:50:00Z")), None);
+    assert_eq!(s.letters(), "TFF?FF");
+    let feasible = feasible(&s.case());
+    assert_eq!(
+        (feasible.reason, feasible.message.as_str()),
+        (Reason::TooFarAhead, "looked at from 2026-11-04T09:50:00Z on; kubectl onsale plan tells now")
+    );
 }
 
 #[test]
