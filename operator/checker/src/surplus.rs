@@ -1,6 +1,12 @@
 //! What is given back, and when nothing may be.
 
-use onsale_planner::{plan::PoolPlan, snapshot::Pool};
+use std::collections::BTreeMap;
+
+use onsale_api::{Phase, onsale::Mode};
+use onsale_planner::{
+    plan::{PoolPlan, Times},
+    snapshot::Pool,
+};
 
 use crate::{Rule, Violation, access, view::View};
 
@@ -22,6 +28,7 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         }
         unknown(view, pool, plan, found);
         theirs(view, pool, plan, found);
+        soon(view, pool, plan, found);
     }
 }
 
@@ -57,6 +64,29 @@ fn theirs(view: &View<'_>, pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violati
     }
 }
 
+/// What a sale that is about to start needs stays: it is cheaper kept than launched again while no more than twice its lead time passes before its start.
+fn soon(view: &View<'_>, pool: &Pool, plan: &PoolPlan, found: &mut Vec<Violation>) {
+    let mut needed: BTreeMap<&String, i32> = BTreeMap::new();
+    for forecast in &view.plan.forecasts {
+        let Some((sale, of)) = view.sales().find(|(sale, _)| sale.id == forecast.sale) else { continue };
+        let starts = of.phase == Phase::Scheduled && sale.spec.mode == Mode::Live && !sale.spec.suspend && !sale.deleting;
+        let close = |t: Times| t.ready_by.duration_since(view.now) <= t.ready_by.duration_since(t.starts_at) * 3;
+        if starts && of.times.is_some_and(close) {
+            forecast.nodes.get(&pool.name).into_iter().flatten().for_each(|(t, n)| *needed.entry(t).or_default() += n);
+        }
+    }
+    let given = |id: &String| plan.surplus.iter().any(|s| s.instance == *id);
+    for (instance_type, needed) in needed {
+        let serves = |id: &String| view.seen.known_nodes().any(|n| n.instance.as_ref() == Some(id) && n.ready && !n.cordoned);
+        let there = pool.instances.iter().flatten().filter(|i| i.instance_type == *instance_type && !i.leaving && serves(&i.id));
+        let (given, stay): (Vec<_>, Vec<_>) = there.partition(|i| given(&i.id));
+        if !given.is_empty() && i32::try_from(stay.len()).is_ok_and(|stay| stay < needed) {
+            let message = format!("{} {instance_type} are given back, and a sale that is about to start needs {needed}", given.len());
+            found.push(Violation::new(Rule::Surplus, &pool.name, message));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use onsale_planner::plan::Surplus;
@@ -80,6 +110,14 @@ mod tests {
     fn nothing_is_surplus_while_nodes_are_unknown() {
         surplus(night().recorded().over()).seen(|s| s.nodes = None).breaks(Rule::UnknownKept);
         surplus(night().recorded().over()).seen(|s| s.pools[1].instances = None).breaks(Rule::UnknownKept);
+    }
+
+    #[test]
+    fn what_a_sale_that_is_about_to_start_needs_is_no_surplus() {
+        let followed =
+            |ready_by: &str| surplus(night().recorded().over()).joined("i-0", "far-1").follow(ready_by, &[("far", "c6i.4xlarge", 1)]);
+        followed("2026-12-05T18:20:00Z").breaks(Rule::Surplus);
+        followed("2026-12-05T20:20:00Z").passes();
     }
 
     #[test]

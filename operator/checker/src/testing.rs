@@ -11,7 +11,7 @@ use onsale_api::{
 use onsale_planner::{
     Chain, Plan, Snapshot,
     overlay::Overlay,
-    plan::{Fill, PoolPlan, SalePlan, Stage, Times, Waiting, WorkloadPlan},
+    plan::{Fill, Forecast, PoolPlan, SalePlan, Stage, Times, Waiting, WorkloadPlan},
     resources::Resources,
     snapshot::{Instance, Node, Placement, Pod, Pool, Requirement, Sale, SaleId, TargetState, Workload, WorkloadId},
     steps::{ChainKey, Step},
@@ -88,6 +88,24 @@ impl Night {
     /// The intent is recorded.
     pub fn recorded(self) -> Self {
         self.seen(|s| s.workloads[0].placement = Some(Placement { spec: record(), status: Default::default() }))
+    }
+    /// Another sale waits that starts five minutes before this ready-by, and needs these nodes: pool, instance type and count.
+    pub fn follow(self, ready_by: &str, nodes: &[(&str, &str, i32)]) -> Self {
+        let (ready_by, mut next, mut of) = (at(ready_by), sale(), sale_plan());
+        (next.id.name, next.uid, next.status) = ("next".to_owned(), "uid-next".to_owned(), Default::default());
+        let opens_at = ready_by + next.spec.ready_before.get();
+        next.spec.opens_at = opens_at.to_string();
+        let starts_at = ready_by - jiff::SignedDuration::from_mins(5);
+        of.times = Some(Times { opens_at, ready_by, starts_at, ends_at: opens_at + next.spec.duration.get() });
+        (of.id, of.phase, of.entered) = (next.id.clone(), Phase::Scheduled, Entered::default());
+        let mut forecast = Forecast { sale: next.id.clone(), workloads: Vec::new(), nodes: Default::default() };
+        for (pool, instance_type, n) in nodes {
+            forecast.nodes.entry((*pool).to_owned()).or_default().insert((*instance_type).to_owned(), *n);
+        }
+        self.seen(|s| s.sales.push(next)).plan(|p| {
+            p.sales.push(of);
+            p.forecasts.push(forecast);
+        })
     }
     /// The far pool's limit.
     pub fn limit(self, max: i32) -> Self {

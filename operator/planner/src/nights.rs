@@ -333,3 +333,25 @@ fn a_sale_that_opens_in_months_is_looked_at_once_the_horizon_reaches_it() {
     assert_eq!(plan.sales[0].looked_at_from, None);
     assert!(plan.sales[0].unplaced > 0, "now it is told that not everything can be had");
 }
+
+/// What the first sale leaves is what the second one needs ten minutes later.
+#[test]
+fn nodes_stay_between_two_sales_that_follow_close_upon_each_other() {
+    let follow = |opens_at: &str| {
+        let mut world = shop();
+        let mut second = world.seen.sales[0].clone();
+        (second.id.name, second.uid) = ("tour-2".to_owned(), "uid-tour-2".to_owned());
+        second.spec.opens_at = opens_at.to_owned();
+        world.seen.sales.push(second);
+        world.run_until("2026-12-05T18:29:00Z");
+        let between = world.rented();
+        world.run_until("2026-12-05T23:00:00Z");
+        assert_eq!((world.phase("tour"), world.phase("tour-2")), (Phase::Completed, Phase::Completed));
+        world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+        (between, world.log.iter().filter(|line| line.contains("launch")).count())
+    };
+    let (far, twice) = follow("2026-12-05T21:00:00Z");
+    let (close, once) = follow("2026-12-05T18:50:00Z");
+    assert!(far < close, "{far} nodes before a sale hours away, {close} before one that is close");
+    assert!(once < twice, "{once} launches where nodes stay, {twice} where they come again");
+}

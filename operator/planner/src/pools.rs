@@ -10,7 +10,7 @@ use crate::{
     index::Indexed,
     packing::{Bin, BinState},
     plan::{Fill, PoolPlan, Stage, Surplus, Waiting, WorkloadPlan},
-    snapshot::{Pool, TargetState},
+    snapshot::{Instance, Node, Pool, TargetState},
 };
 
 /// What decides about all pools alike.
@@ -20,6 +20,8 @@ pub struct Scope<'a> {
     pub seen: &'a Indexed<'a>,
     /// Instances that would be needed if everything on rented nodes came home: the others are surplus.
     pub needed: &'a BTreeSet<String>,
+    /// Nodes by pool and instance type that stay for sales which are about to start.
+    pub kept: &'a BTreeMap<&'a str, BTreeMap<&'a str, i32>>,
     /// Workloads.
     pub workloads: &'a [WorkloadPlan],
     /// Pools that a sale which raises floors may use.
@@ -96,17 +98,22 @@ fn is_up(scope: &Scope<'_>, work: &WorkloadPlan) -> bool {
     }
 }
 
-/// Rented nodes that nothing needs. Empty ones may go at any time of the way back; those with pods only when the floors are down, so that scale-down
+/// Rented nodes that nothing needs, and no sale that is about to start. Empty ones may go at any time of the way back; those with pods only when the floors are down, so that scale-down
 /// empties them first.
 fn surplus(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>) -> Vec<Surplus> {
     let down = !scope.workloads.iter().any(|w| is_up(scope, w) && w.distances.iter().any(|d| d.pool == pool.name));
-    let nodes = have.ready.iter().chain(&have.lost).chain(&have.draining);
-    let of_node = nodes.filter_map(|n| n.instance.as_ref().map(|i| (n.name.clone(), i.clone())));
-    let of_instance = have.launching.iter().chain(&have.overdue).map(|i| {
-        let node = scope.seen.node_of(&i.id);
-        (node.map(|n| n.name.clone()).unwrap_or_default(), i.id.clone())
-    });
-    let all = of_node.chain(of_instance).filter(|(_, instance)| !scope.needed.contains(instance));
+    let named = |node: &&Node| node.instance.clone().map(|instance| (node.name.clone(), instance));
+    let joining = |i: &&Instance| (scope.seen.node_of(&i.id).map(|n| n.name.clone()).unwrap_or_default(), i.id.clone());
+    let useful = have.ready.iter().filter_map(named).chain(have.launching.iter().map(joining));
+    let others = have.lost.iter().chain(&have.draining).filter_map(named).chain(have.overdue.iter().map(joining));
+    let unneeded = |(_, instance): &(String, String)| !scope.needed.contains(instance);
+    let mut kept = scope.kept.get(pool.name.as_str()).cloned().unwrap_or_default();
+    let mut stays = |(_, instance): &(String, String)| {
+        let of_type = pool.instances.iter().flatten().find(|i| i.id == *instance).map(|i| i.instance_type.as_str());
+        let left = of_type.and_then(|t| kept.get_mut(t)).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    };
+    let all = useful.filter(unneeded).filter(|one| !stays(one)).chain(others.filter(unneeded));
     all.map(|(node, instance)| Surplus { node, instance, drain: down }).collect()
 }
 

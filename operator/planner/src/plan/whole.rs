@@ -51,8 +51,31 @@ fn works(seen: &Indexed<'_>, demands: &[Demand]) -> Vec<Work> {
     demands.iter().enumerate().filter_map(|(i, d)| demand::work(seen, i, d)).collect()
 }
 
-/// A sale whose opening was moved away while it prepared gives its nodes back when coming again is cheaper than keeping them: when more than twice its lead
-/// time would pass before it had to start again (nodes launched again are paid for about one lead time before they serve).
+/// Whether nodes that a sale needs by then are cheaper kept than launched again: unless more than twice its lead time would pass before it had to start (nodes
+/// that are launched are paid for about one lead time before they serve).
+fn is_cheaper_kept(ready_by: Timestamp, lead: SignedDuration, now: Timestamp) -> bool {
+    ready_by.duration_since(now) <= lead * 3
+}
+
+/// What sales that are about to start need of each pool, by instance type: it stays where another sale leaves it.
+fn kept<'a>(seen: &Indexed<'_>, drafts: &[Draft], outlook: &'a Outlook) -> BTreeMap<&'a str, BTreeMap<&'a str, i32>> {
+    let mut kept: BTreeMap<&str, BTreeMap<&str, i32>> = BTreeMap::new();
+    for (index, expected) in &outlook.sales {
+        let draft = &drafts[*index];
+        let soon = draft.times.is_some_and(|t| is_cheaper_kept(t.ready_by, t.ready_by.duration_since(t.starts_at), seen.now));
+        if !soon || !lifecycle::may_start(&seen.sales[*index], draft) {
+            continue;
+        }
+        for (pool, types) in &expected.nodes {
+            for (instance_type, n) in types {
+                *kept.entry(pool).or_default().entry(instance_type).or_default() += n;
+            }
+        }
+    }
+    kept
+}
+
+/// A sale whose opening was moved away while it prepared gives its nodes back when coming again is cheaper than keeping them.
 fn postpone(seen: &Indexed<'_>, drafts: &mut [Draft], index: usize) {
     let (sale, draft, now) = (&seen.sales[index], &drafts[index], seen.now);
     let moved = draft.times.zip(sale.status.opens_at.as_ref()).is_some_and(|(times, old)| times.opens_at > old.0);
@@ -66,7 +89,7 @@ fn postpone(seen: &Indexed<'_>, drafts: &mut [Draft], index: usize) {
     let lead = lead.unwrap_or_default();
     if let Some(times) = drafts[index].times {
         drafts[index].times = Some(Times { starts_at: times.ready_by - lead, ..times });
-        if times.ready_by.duration_since(now) > lead * 3 {
+        if !is_cheaper_kept(times.ready_by, lead, now) {
             drafts[index].enter(Phase::Returning, now);
             drafts[index].postponed = true;
         }
@@ -109,7 +132,8 @@ fn pool_plans(
     let needed = needed_at_home(seen, demands, &held);
     let mut bins: BTreeMap<&str, Vec<&Bin>> = BTreeMap::new();
     packing.bins.iter().for_each(|bin| bins.entry(&bin.pool).or_default().push(bin));
-    let scope = pools::Scope { seen, needed: &needed, workloads, held: &held, used: &used, scheduled: &outlook.nodes };
+    let kept = kept(seen, drafts, outlook);
+    let scope = pools::Scope { seen, needed: &needed, kept: &kept, workloads, held: &held, used: &used, scheduled: &outlook.nodes };
     let of = |index: usize| pools::plan(&scope, index, bins.get(seen.pools[index].name.as_str()).map_or(&[], Vec::as_slice));
     (0..seen.pools.len()).map(of).collect()
 }
