@@ -150,24 +150,26 @@ pub struct World {
 /// The world at an instant.
 #[must_use]
 pub fn world(facts: &Facts, at: Timestamp) -> World {
-    let ids = workload_ids(facts);
+    let sales: Vec<Sale> = facts.sales.iter().map(|((namespace, name), object)| sale(namespace, name, object, at)).collect();
+    let ids = workload_ids(facts, &sales);
     let pools: Vec<Pool> = facts
         .pools
         .iter()
         .map(|(name, pool)| own::pool(name, &uid(pool.metadata.uid.as_ref(), name), pool, Some(instances(facts, name, pool, at))))
         .collect();
+    let members = Membership::of(&pools, |pool| pool.instances.iter().flatten().map(|i| i.id.clone()).collect::<Vec<_>>());
     let names: HashSet<String> = facts.nodes.keys().cloned().collect();
+    let rents = |record: &NodeRecord| members.pool(record).is_some_and(|pool| members.rents(pool));
+    let rented: HashSet<&str> = facts.nodes.iter().filter(|(_, record)| rents(record)).map(|(name, _)| name.as_str()).collect();
     let uids: Vec<String> = facts.pods.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
     let all = facts.pods.iter().zip(&uids).map(|(((namespace, name), pod), uid)| (namespace.as_str(), name.as_str(), uid.as_str(), pod));
-    let mut pods = Pods::sort(all, &ids, Some(&names));
+    let mut pods = Pods::sort(all, &ids, Some(&names), &rented);
     let workloads: Vec<Workload> = ids.iter().map(|id| workload(facts, id, &mut pods)).collect();
-    let members = Membership::of(&pools, |pool| pool.instances.iter().flatten().map(|i| i.id.clone()).collect::<Vec<_>>());
     let node = |(name, record): (&String, &NodeRecord)| {
         let pool = members.pool(record)?;
         Some(record.node(name, name, pool, members.rents(pool), pods.tenants(name)))
     };
     let nodes: Vec<_> = facts.nodes.iter().filter_map(node).collect();
-    let sales: Vec<Sale> = facts.sales.iter().map(|((namespace, name), object)| sale(namespace, name, object, at)).collect();
     let namespaces = facts.namespaces.iter().map(|(name, labels)| (name.clone(), with_name(name, labels))).collect();
     let known = |pool: &Pool| facts.cluster.is_some() || pool.spec.nodes.ec2.is_some() || nodes.iter().any(|n| n.pool == pool.name);
     let blind = pools.iter().filter(|p| !known(p)).map(|p| p.name.clone()).collect();
@@ -200,16 +202,13 @@ fn sale(namespace: &str, name: &str, object: &OnSale, at: Timestamp) -> Sale {
     Sale { created_at: object.metadata.creation_timestamp.as_ref().map_or(at, |t| t.0), ..sale }
 }
 
-fn workload_ids(facts: &Facts) -> Vec<WorkloadId> {
-    let id = |namespace: &str, target: &onsale_api::onsale::Target| WorkloadId {
-        namespace: namespace.to_owned(),
-        kind: target.kind,
-        name: target.name.clone(),
-    };
-    let unfinished = facts.sales.iter().filter(|(_, sale)| !own::is_finished(sale));
-    let named = unfinished.flat_map(|((namespace, _), sale)| sale.spec.workloads.iter().map(move |w| (namespace, &w.target)));
-    let placed = facts.placements.iter().map(|((namespace, _), p)| (namespace, &p.spec.target));
-    let all: BTreeSet<WorkloadId> = named.chain(placed).map(|(namespace, target)| id(namespace, target)).collect();
+fn workload_ids(facts: &Facts, sales: &[Sale]) -> Vec<WorkloadId> {
+    let named = sales.iter().filter(|sale| !sale.is_finished()).flat_map(Sale::workload_ids);
+    let placed = facts.placements.iter().map(|((namespace, _), placement)| {
+        let target = &placement.spec.target;
+        WorkloadId { namespace: namespace.clone(), kind: target.kind, name: target.name.clone() }
+    });
+    let all: BTreeSet<WorkloadId> = named.chain(placed).collect();
     all.into_iter().collect()
 }
 

@@ -8,7 +8,7 @@ use cpu_time::ThreadTime;
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
     names,
-    onsale::{OnSaleStatus, TargetKind},
+    onsale::TargetKind,
     placement::{FloorField, FloorKind},
 };
 use onsale_planner::{
@@ -175,7 +175,7 @@ fn sale(n: usize) -> Sale {
         generation: 1,
         created_at: "2026-12-01T00:00:00Z".parse().unwrap(),
         spec: from_value(spec).unwrap(),
-        status: OnSaleStatus::default(),
+        status: Default::default(),
         deleting: false,
         protected: true,
         return_now: false,

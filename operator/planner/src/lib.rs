@@ -22,6 +22,7 @@ pub mod pools;
 pub mod release;
 pub mod resources;
 pub mod sales;
+pub mod shared;
 pub mod snapshot;
 pub mod steps;
 

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
-    CapacityPoolSpec, CapacityPoolStatus, OnSaleSpec, OnSaleStatus, WorkloadPlacementSpec, WorkloadPlacementStatus, onsale::TargetKind,
-    placement::FloorField,
+    CapacityPoolSpec, CapacityPoolStatus, OnSaleSpec, OnSaleStatus, Phase, WorkloadPlacementSpec, WorkloadPlacementStatus,
+    onsale::TargetKind, placement::FloorField,
 };
 use serde::Serialize;
 
-use crate::resources::Resources;
+use crate::{resources::Resources, shared::Shared};
 
 /// A sale by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -57,7 +57,7 @@ impl fmt::Display for WorkloadId {
 /// The world, as far as it is known at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// Every OnSale, sorted by id.
+    /// Every OnSale that something may have to be done about now or within [`Settings::horizon`], sorted by id.
     pub sales: Vec<Sale>,
     /// Every CapacityPool, sorted by name.
     pub pools: Vec<Pool>,
@@ -114,9 +114,9 @@ pub struct Sale {
     /// When it was created.
     pub created_at: Timestamp,
     /// The wish.
-    pub spec: OnSaleSpec,
+    pub spec: Shared<OnSaleSpec>,
     /// The memory.
-    pub status: OnSaleStatus,
+    pub status: Shared<OnSaleStatus>,
     /// It is being deleted.
     pub deleting: bool,
     /// It carries our finalizer.
@@ -372,6 +372,13 @@ impl Snapshot {
 }
 
 impl Sale {
+    /// Over, and not edited since.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let over = matches!(self.status.phase, Some(Phase::Completed | Phase::Missed | Phase::Cancelled));
+        over && self.status.observed_generation == Some(self.generation)
+    }
+
     /// The workloads that it names.
     pub fn workload_ids(&self) -> impl Iterator<Item = WorkloadId> {
         self.spec.workloads.iter().map(|w| WorkloadId {

@@ -1,7 +1,7 @@
 //! OnSales and CapacityPools, as the planner sees them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use onsale_api::{CapacityPool, OnSale, Phase, names};
+use onsale_api::{CapacityPool, OnSale, names};
 
 use crate::snapshot::{Instance, Pool, Sale, SaleId};
 
@@ -9,14 +9,6 @@ use crate::snapshot::{Instance, Pool, Sale, SaleId};
 #[must_use]
 pub fn is_protected(meta: &ObjectMeta) -> bool {
     meta.finalizers.iter().flatten().any(|f| f == names::FINALIZER)
-}
-
-/// Over, and not edited since.
-#[must_use]
-pub fn is_finished(sale: &OnSale) -> bool {
-    let Some(status) = &sale.status else { return false };
-    let over = matches!(status.phase, Some(Phase::Completed | Phase::Missed | Phase::Cancelled));
-    over && status.observed_generation == sale.metadata.generation
 }
 
 /// A sale.
@@ -28,8 +20,8 @@ pub fn sale(id: SaleId, uid: &str, object: &OnSale) -> Sale {
         uid: uid.to_owned(),
         generation: meta.generation.unwrap_or_default(),
         created_at: meta.creation_timestamp.as_ref().map(|t| t.0).unwrap_or_default(),
-        spec: object.spec.clone(),
-        status: object.status.clone().unwrap_or_default(),
+        spec: object.spec.clone().into(),
+        status: object.status.clone().unwrap_or_default().into(),
         deleting: meta.deletion_timestamp.is_some(),
         protected: is_protected(meta),
         return_now: meta.annotations.as_ref().is_some_and(|a| a.get(names::RETURN).is_some_and(|v| v == "Now")),

@@ -20,19 +20,20 @@ pub struct Pods {
 
 impl Pods {
     /// Sorts pods (namespace, name, UID, record), which come in order of namespace and name. `nodes` are the names of the nodes that exist, where they
-    /// are known: a pod whose node is gone counts as terminating.
+    /// are known: a pod whose node is gone counts as terminating. Only from nodes that are `rented` anybody is ever evicted.
     #[must_use]
     pub fn sort<'a>(
         all: impl Iterator<Item = (&'a str, &'a str, &'a str, &'a PodRecord)>,
         workloads: &[WorkloadId],
         nodes: Option<&HashSet<String>>,
+        rented: &HashSet<&str>,
     ) -> Self {
         let mut sorted = Self::default();
         let known: HashMap<(&str, TargetKind, &str), &WorkloadId> =
             workloads.iter().map(|w| ((w.namespace.as_str(), w.kind, w.name.as_str()), w)).collect();
         let gone = |node: &Option<String>| nodes.zip(node.as_ref()).is_some_and(|(all, node)| !all.contains(node));
         for (namespace, name, uid, pod) in all.filter(|(.., pod)| !pod.finished) {
-            if let Some(node) = pod.node.as_ref().filter(|_| pod.is_evictable()) {
+            if let Some(node) = pod.node.as_ref().filter(|node| rented.contains(node.as_str()) && pod.is_evictable()) {
                 let (namespace, name, uid) = (namespace.to_owned(), name.to_owned(), uid.to_owned());
                 let pod = PodRef { namespace, name, uid, terminating: pod.terminating };
                 sorted.evictable.entry(node.clone()).or_default().push(pod);

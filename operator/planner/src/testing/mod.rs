@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
-    Amount, CapacityPoolSpec, OnSaleSpec, OnSaleStatus,
+    Amount, CapacityPoolSpec, OnSaleSpec,
     onsale::{SaleWorkload, TargetKind},
     placement::{FloorField, FloorKind},
 };
@@ -192,8 +192,8 @@ pub fn sale(name: &str, workloads: Vec<SaleWorkload>) -> Sale {
         uid: format!("uid-{name}"),
         generation: 1,
         created_at: at("2026-12-04T00:00:00Z"),
-        spec,
-        status: OnSaleStatus::default(),
+        spec: spec.into(),
+        status: Default::default(),
         deleting: false,
         protected: false,
         return_now: false,

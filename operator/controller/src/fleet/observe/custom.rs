@@ -1,4 +1,4 @@
-//! Our own kinds. What users write may not be readable: such an object is reported by name, and blocks nothing.
+//! Our own kinds but OnSales. What users write may not be readable: such an object is reported by name, and blocks nothing.
 
 use std::fmt::Debug;
 
@@ -6,7 +6,7 @@ use kube::{
     Resource,
     core::{DeserializeGuard, object::HasSpec},
 };
-use onsale_api::{CapacityPool, OnSale, WorkloadPlacement};
+use onsale_api::{CapacityPool, WorkloadPlacement};
 use serde::de::DeserializeOwned;
 
 use super::store::Record;
@@ -18,9 +18,6 @@ pub trait Ours: Resource<DynamicType = ()> + HasSpec<Spec: PartialEq> + Clone + 
     const KIND: Kind;
 }
 
-impl Ours for OnSale {
-    const KIND: Kind = Kind::OnSale;
-}
 impl Ours for CapacityPool {
     const KIND: Kind = Kind::CapacityPool;
 }
@@ -77,15 +74,15 @@ mod tests {
 
     use super::*;
 
-    fn sale(spec: Value, status: Value) -> DeserializeGuard<OnSale> {
-        serde_json::from_value(json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "OnSale",
-            "metadata": {"name": "tour", "namespace": "shop", "uid": "u"}, "spec": spec, "status": status}))
+    fn pool(spec: Value, status: Value) -> DeserializeGuard<CapacityPool> {
+        serde_json::from_value(json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "CapacityPool", "metadata": {"name": "dc", "uid": "u"},
+            "spec": spec, "status": status}))
         .unwrap()
     }
 
-    fn good(status: Value) -> DeserializeGuard<OnSale> {
-        sale(
-            json!({"opensAt": "2026-12-05T10:00:00Z", "workloads": [{"target": {"kind": "Deployment", "name": "a"}, "peakReplicas": 3}]}),
+    fn good(status: Value) -> DeserializeGuard<CapacityPool> {
+        pool(
+            json!({"tier": "OnPrem", "zone": "dc", "latency": [{"site": "dc", "rtt": "1ms"}], "nodes": {"existing": {"selector": {"matchLabels": {"rack": "a"}}}}}),
             status,
         )
     }
@@ -93,14 +90,15 @@ mod tests {
     #[test]
     fn an_object_that_becomes_unreadable_keeps_its_last_readable_state() {
         let first = Custom::fold(None, good(json!({})));
-        let bad = Custom::fold(Some(&first), sale(json!({"opensAt": 7}), json!({})));
+        assert!(first.object.is_some(), "{:?}", first.unreadable);
+        let bad = Custom::fold(Some(&first), pool(json!({"zone": 7}), json!({})));
         assert!(bad.object.is_some() && bad.unreadable.is_some() && bad.matters(&first));
-        assert!(Custom::<OnSale>::fold(None, sale(json!({"opensAt": 7}), json!({}))).object.is_none());
+        assert!(Custom::<CapacityPool>::fold(None, pool(json!({"zone": 7}), json!({}))).object.is_none());
     }
 
     #[test]
     fn a_change_of_status_alone_is_no_news() {
-        let (a, b) = (Custom::fold(None, good(json!({}))), Custom::fold(None, good(json!({"phase": "Scheduled"}))));
+        let (a, b) = (Custom::fold(None, good(json!({}))), Custom::fold(None, good(json!({"lastSequence": 3}))));
         assert!(!b.matters(&a));
     }
 }

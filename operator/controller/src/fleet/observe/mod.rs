@@ -1,7 +1,7 @@
 //! Observe: from watches and cloud reads to the planner's snapshot. Unknown is not empty: what has not been read yet is said to be so.
 //!
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
-//! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
+//! - [`sale`], [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
 //!   [`together`]: its lists and the launch ledger
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
@@ -14,6 +14,7 @@ pub mod lister;
 pub mod namespace;
 pub mod node;
 pub mod pod;
+pub mod sale;
 pub mod scaled_object;
 pub mod scaler;
 mod snapshot;
@@ -25,9 +26,13 @@ pub mod watch;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use onsale_api::{CapacityPool, OnSale, Phase, WorkloadPlacement};
+use onsale_api::{CapacityPool, Phase, WorkloadPlacement};
 use onsale_cloud::{CloudError, Owner};
-use onsale_planner::{Snapshot, objects::own, snapshot::WorkloadId};
+use onsale_planner::{
+    Snapshot,
+    objects::own,
+    snapshot::{Sale, WorkloadId},
+};
 
 use crate::{context::Context, metrics::Kind};
 
@@ -37,7 +42,7 @@ use self::{custom::Custom, gaps::Gaps, instances::Wanted, store::Store};
 #[derive(Default)]
 pub struct World {
     /// OnSales.
-    pub sales: Store<Custom<OnSale>>,
+    pub sales: Store<sale::SaleRecord>,
     /// CapacityPools.
     pub pools: Store<Custom<CapacityPool>>,
     /// WorkloadPlacements.
@@ -68,6 +73,8 @@ pub struct Observed {
     pub snapshot: Arc<Snapshot>,
     /// What is unknown, and what must wait because of it.
     pub gaps: Gaps,
+    /// Sales that nothing has to be done about, by phase: they are not in the snapshot.
+    pub asleep: BTreeMap<Phase, usize>,
     /// Generation of each pool's spec, by its name.
     pub pool_generations: BTreeMap<String, i64>,
     /// Why the instances of a pool are unknown, by its name.
@@ -133,27 +140,27 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
     if !kinds.is_empty() {
         return Err(Error::NotListed { kinds });
     }
-    world.instances.want(rented_pools(world));
+    let mut gaps = Gaps::default();
+    let (sales, asleep) = snapshot::sales(world, &context.config.settings, &mut gaps, now);
+    world.instances.want(rented_pools(world, &sales));
     let left = (begun + context.config.first_lists).saturating_sub(context.clock.monotonic());
     if !left.is_zero() && world.instances.awaited() {
         return Err(Error::NothingListed { left });
     }
-    let mut gaps = Gaps::default();
-    let workloads = snapshot::workload_ids(world);
+    let workloads = snapshot::workload_ids(world, &sales);
     for (workload, why) in scaled_objects(world, context, &workloads).await {
         gaps.workloads.insert(workload, why);
     }
-    let snapshot = Arc::new(snapshot::assemble(world, context, &workloads, &mut gaps, now));
+    let snapshot = Arc::new(snapshot::assemble(world, context, sales, &workloads, &mut gaps, now));
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
-    Ok(Observed { snapshot, gaps, pool_generations: generations.unwrap_or_default(), cloud_errors })
+    Ok(Observed { snapshot, gaps, asleep, pool_generations: generations.unwrap_or_default(), cloud_errors })
 }
 
 /// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.
-fn rented_pools(world: &World) -> Vec<Wanted> {
-    let active = |o: &OnSale| o.status.as_ref().and_then(|s| s.phase).is_some_and(Phase::is_active);
-    let any_active = world.sales.read(|all| all.values().any(|e| e.record.object.as_ref().is_some_and(active))).unwrap_or_default();
+fn rented_pools(world: &World, sales: &[Sale]) -> Vec<Wanted> {
+    let any_active = sales.iter().any(|sale| sale.status.phase.is_some_and(Phase::is_active));
     let wanted = |pool: &CapacityPool| {
         let ec2 = pool.spec.nodes.ec2.as_ref()?;
         let status = pool.status.clone().unwrap_or_default();

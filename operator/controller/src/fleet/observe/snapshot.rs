@@ -1,27 +1,29 @@
 //! All stores together as the planner's snapshot.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
-use onsale_api::onsale::TargetKind;
+use onsale_api::{Phase, onsale::TargetKind};
 use onsale_planner::{
     Snapshot,
     objects::{own, tenants::Pods},
-    snapshot::{Node, Placement, Pool, Sale, SaleId, TargetState, Workload, WorkloadId},
+    snapshot::{Node, Placement, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
 };
 
-use super::{World, gaps::Gaps, node::Membership, scaler, target::Target};
+use super::{
+    World,
+    gaps::Gaps,
+    node::{Membership, NodeRecord},
+    sale::Found,
+    scaler,
+    target::Target,
+};
 use crate::context::Context;
 
 /// Targets of unfinished sales, and everything with a WorkloadPlacement, sorted.
-pub fn workload_ids(world: &World) -> Vec<WorkloadId> {
-    let mut all = BTreeSet::new();
-    world.sales.read(|sales| {
-        for sale in sales.values().filter_map(|e| e.record.object.as_ref()).filter(|s| !own::is_finished(s)) {
-            let namespace = sale.metadata.namespace.clone().unwrap_or_default();
-            all.extend(sale.spec.workloads.iter().map(|w| id(&namespace, w.target.kind, &w.target.name)));
-        }
-    });
+pub fn workload_ids(world: &World, sales: &[Sale]) -> Vec<WorkloadId> {
+    let unfinished = sales.iter().filter(|sale| !sale.is_finished());
+    let mut all: BTreeSet<WorkloadId> = unfinished.flat_map(Sale::workload_ids).collect();
     world.placements.read(|placements| {
         for ((namespace, _), entry) in placements {
             all.extend(entry.record.object.iter().map(|p| id(namespace, p.spec.target.kind, &p.spec.target.name)));
@@ -35,32 +37,34 @@ fn id(namespace: &str, kind: TargetKind, name: &str) -> WorkloadId {
 }
 
 /// The snapshot. Every store that it reads whole has listed; what is unknown besides is added to `gaps`.
-pub fn assemble(world: &World, context: &Context, workloads: &[WorkloadId], gaps: &mut Gaps, now: Timestamp) -> Snapshot {
-    let sales = sales(world, gaps);
+pub fn assemble(world: &World, context: &Context, sales: Vec<Sale>, workloads: &[WorkloadId], gaps: &mut Gaps, now: Timestamp) -> Snapshot {
     let pools = pools(world, context, gaps, now);
-    let mut pods = pods(world, workloads);
+    let members = Membership::of(&pools, |pool| world.instances.ids(&pool.uid, &pool.status.launches));
+    let mut pods = pods(world, workloads, &members);
     let workloads = workloads.iter().map(|id| workload(world, id, &mut pods, gaps)).collect();
     let wanted: BTreeSet<&str> = sales.iter().map(|s| s.id.namespace.as_str()).collect();
     let namespaces = world.namespaces.read(|all| {
         let known = all.iter().filter(|((_, name), _)| wanted.contains(name.as_str()));
         known.map(|((_, name), e)| (name.clone(), e.record.labels.clone())).collect()
     });
-    let nodes = nodes(world, &pools, &mut pods);
+    let nodes = nodes(world, &members, &mut pods);
     Snapshot { sales, pools, workloads, nodes, namespaces: namespaces.unwrap_or_default(), settings: context.config.settings }
 }
 
-fn sales(world: &World, gaps: &mut Gaps) -> Vec<Sale> {
-    let mut all = Vec::new();
+/// Sales that something may have to be done about, sorted, and the others by phase.
+pub fn sales(world: &World, settings: &Settings, gaps: &mut Gaps, now: Timestamp) -> (Vec<Sale>, BTreeMap<Phase, usize>) {
+    let (mut awake, mut asleep) = (Vec::new(), BTreeMap::new());
     world.sales.read(|entries| {
         for ((namespace, name), entry) in entries {
             let id = SaleId { namespace: namespace.clone(), name: name.clone() };
-            match (&entry.record.object, &entry.record.unreadable) {
-                (Some(object), _) => all.push(own::sale(id, &entry.uid, object)),
-                (None, why) => drop(gaps.sales.insert(id, why.clone().unwrap_or_default())),
+            match entry.record.find(&id, &entry.uid, settings, now) {
+                Found::Awake(sale) => awake.push(sale),
+                Found::Asleep(phase) => *asleep.entry(phase).or_default() += 1,
+                Found::Unread => drop(gaps.sales.insert(id, entry.record.unreadable.clone().unwrap_or_default())),
             }
         }
     });
-    all
+    (awake, asleep)
 }
 
 fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
@@ -84,11 +88,15 @@ fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> V
 }
 
 /// Pods, as far as their stores have listed.
-fn pods(world: &World, workloads: &[WorkloadId]) -> Pods {
+fn pods(world: &World, workloads: &[WorkloadId], members: &Membership) -> Pods {
     let nodes: Option<HashSet<String>> = world.nodes.read(|entries| entries.keys().map(|(_, name)| name.clone()).collect());
+    let rents = |node: &NodeRecord| members.pool(node).is_some_and(|pool| members.rents(pool));
+    let rented =
+        world.nodes.read(|all| all.iter().filter(|(_, e)| rents(&e.record)).map(|((_, name), _)| name.clone()).collect::<Vec<_>>());
+    let rented: HashSet<&str> = rented.iter().flatten().map(String::as_str).collect();
     let sort = |entries: &std::collections::BTreeMap<super::store::Key, super::store::Entry<super::pod::PodRecord>>| {
         let all = entries.iter().map(|((namespace, name), e)| (namespace.as_str(), name.as_str(), e.uid.as_str(), &e.record));
-        Pods::sort(all, workloads, nodes.as_ref())
+        Pods::sort(all, workloads, nodes.as_ref(), &rented)
     };
     world.pods.read(sort).unwrap_or_default()
 }
@@ -127,8 +135,7 @@ fn state(world: &World, id: &WorkloadId, target: Target, gaps: &mut Gaps) -> Opt
 }
 
 /// Nodes of the pools; `None` until their watch has listed.
-fn nodes(world: &World, pools: &[Pool], pods: &mut Pods) -> Option<Vec<Node>> {
-    let members = Membership::of(pools, |pool| world.instances.ids(&pool.uid, &pool.status.launches));
+fn nodes(world: &World, members: &Membership, pods: &mut Pods) -> Option<Vec<Node>> {
     let mut all = Vec::new();
     world.nodes.read(|entries| {
         for ((_, name), entry) in entries {

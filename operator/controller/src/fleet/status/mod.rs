@@ -2,13 +2,14 @@
 //!
 //! - [`sale`], [`sale_conditions`]: OnSales; [`pool`]: CapacityPools, without their launch ledger; [`placement`]: WorkloadPlacements
 //! - [`problems`]: what went wrong in this pass, for whom; [`unreadable`]: objects that cannot be read
-//! - [`write`]: the difference as a merge patch
+//! - [`write`]: the difference as a merge patch; [`tally`]: what is counted on the way, for metrics
 
 mod placement;
 mod pool;
 mod problems;
 mod sale;
 mod sale_conditions;
+mod tally;
 mod unreadable;
 mod write;
 
@@ -34,8 +35,9 @@ use super::{
     observe::{Observed, World},
     wake::Backoff,
 };
-use crate::{context::Context, events, metrics::NodeState};
+use crate::{context::Context, events};
 
+use tally::Tally;
 pub use unreadable::Memory;
 
 /// What all statuses are made from.
@@ -90,34 +92,26 @@ pub struct Written {
     pub moved: bool,
 }
 
-/// Writes every status that changed, several at once.
+/// Writes every status that changed, several at once. Each is made when its turn comes: a thousand at once would be most of the memory that a pass takes.
 pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World, material: &Material<'_>) -> Written {
-    let sales: Vec<(&Sale, &SalePlan, OnSaleStatus)> = sale_statuses(material);
-    count(context, material, &sales);
-    let mut writes = Vec::new();
-    for (sale, plan, new) in &sales {
-        announce(context, sale, plan, new, material.now);
-        writes.extend(write::sale(sale, new));
-    }
-    for pool in &material.observed.snapshot.pools {
-        writes.extend(write::pool(pool, &pool::status(pool, material)));
-    }
+    let seen = &material.observed.snapshot;
+    let mut tally = Tally::new(material);
+    let sales = seen.sales.iter().zip(&material.plan.sales).filter_map(|(sale, plan)| {
+        let new = sale::status(sale, plan, material);
+        announce(context, sale, plan, &new, material.now);
+        tally.add(sale, plan, &new);
+        write::sale(sale, &new)
+    });
+    let pools = seen.pools.iter().filter_map(|pool| write::pool(pool, &pool::status(pool, material)));
     // A placement that a step of this pass has deleted needs no status any more.
     let exists = |id: &WorkloadId| world.placements.get(&id.namespace, &id.placement_name(), |_| ()).is_some();
-    for workload in material.observed.snapshot.workloads.iter().filter(|w| exists(&w.id)) {
-        let new = placement::status(workload, material);
-        writes.extend(new.and_then(|new| write::placement(workload, &new)));
-    }
-    writes.extend(unreadable::writes(memory, context, world, material.now));
-    let results =
-        stream::iter(writes).map(|w| w.send(context, world)).buffer_unordered(context.config.concurrency).collect::<Vec<_>>().await;
-    let moved = sales.iter().any(|(sale, _, new)| sale.status.phase != new.phase || sale.status.entered != new.entered);
-    Written { failed: results.into_iter().filter(|written| !written).count(), moved }
-}
-
-fn sale_statuses<'a>(material: &Material<'a>) -> Vec<(&'a Sale, &'a SalePlan, OnSaleStatus)> {
-    let sales = material.observed.snapshot.sales.iter();
-    sales.zip(&material.plan.sales).map(|(sale, plan)| (sale, plan, sale::status(sale, plan, material))).collect()
+    let placements = seen.workloads.iter().filter(|w| exists(&w.id));
+    let placements = placements.filter_map(|workload| write::placement(workload, &placement::status(workload, material)?));
+    let writes = sales.chain(pools).chain(placements).chain(unreadable::writes(memory, context, world, material.now));
+    let sent = stream::iter(writes).map(|write| write.send(context, world)).buffer_unordered(context.config.concurrency);
+    let failed = sent.filter(|written| std::future::ready(!written)).count().await;
+    tally.tell(context, material);
+    Written { failed, moved: tally.moved }
 }
 
 /// Events where the phase changes, or an alarm begins.
@@ -136,22 +130,4 @@ fn announce(context: &Context, sale: &Sale, plan: &SalePlan, new: &OnSaleStatus,
             say(reason, true, alarm.message.clone());
         }
     }
-}
-
-fn count(context: &Context, material: &Material<'_>, sales: &[(&Sale, &SalePlan, OnSaleStatus)]) {
-    use Phase::{Cancelled, Completed, Invalid, Live, Missed, Preparing, Ready, Returning, Scheduled};
-    let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    for phase in [Scheduled, Preparing, Ready, Live, Returning, Completed, Missed, Cancelled, Invalid] {
-        context.metrics().sales(phase, number(sales.iter().filter(|(_, plan, _)| plan.phase == phase).count()));
-    }
-    let alarmed = |type_: &str, status: &str| {
-        let open = sales.iter().filter(|(_, plan, _)| matches!(plan.phase, Scheduled | Preparing | Ready | Live | Invalid));
-        number(open.filter(|(_, _, new)| is(&new.conditions, type_, status)).count())
-    };
-    context.metrics().alarms(alarmed(types::AT_RISK, "True"), alarmed(types::FEASIBLE, "False"), alarmed(types::CONTESTED, "True"));
-    let sum = |of: fn(&PoolPlan) -> i32| material.plan.pools.iter().map(|p| i64::from(of(p))).sum();
-    context.metrics().nodes(NodeState::Planned, sum(|p| p.planned));
-    context.metrics().nodes(NodeState::Launching, sum(|p| p.launching));
-    context.metrics().nodes(NodeState::Ready, sum(|p| p.ready));
-    context.metrics().nodes(NodeState::Draining, sum(|p| p.draining));
 }

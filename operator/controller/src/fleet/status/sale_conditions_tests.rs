@@ -16,7 +16,7 @@ fn sale(extra: serde_json::Value) -> Sale {
         generation: 3,
         created_at: at("2026-12-01T00:00:00Z"),
         spec: serde_json::from_value(spec).unwrap(),
-        status: OnSaleStatus::default(),
+        status: Default::default(),
         deleting: false,
         protected: true,
         return_now: false,

@@ -19,8 +19,7 @@ use crate::{
     events::{self, Note},
     fleet::observe::{
         World,
-        custom::{Custom, Ours},
-        store::Store,
+        store::{Entry, Key, Record, Store},
     },
     metrics::Kind,
 };
@@ -40,7 +39,11 @@ struct Report {
 
 /// Reports what is new, and returns the statuses to write about it.
 pub fn writes(memory: &mut Memory, context: &Context, world: &World, now: Timestamp) -> Vec<Write> {
-    let all: BTreeSet<Report> = [list(&world.sales), list(&world.pools), list(&world.placements)].concat().into_iter().collect();
+    let all: BTreeSet<Report> =
+        [list(&world.sales, |r| &r.unreadable), list(&world.pools, |r| &r.unreadable), list(&world.placements, |r| &r.unreadable)]
+            .concat()
+            .into_iter()
+            .collect();
     for kind in [Kind::OnSale, Kind::CapacityPool, Kind::WorkloadPlacement] {
         let count = all.iter().filter(|r| r.kind == kind).count();
         context.metrics().unreadable(kind, i64::try_from(count).unwrap_or(i64::MAX));
@@ -53,10 +56,10 @@ pub fn writes(memory: &mut Memory, context: &Context, world: &World, now: Timest
     new.into_iter().filter(|r| r.kind == Kind::OnSale).map(|report| status(report, now)).collect()
 }
 
-fn list<K: Ours>(store: &Store<Custom<K>>) -> Vec<Report> {
-    let report = |((namespace, name), entry): (&(String, String), &crate::fleet::observe::store::Entry<Custom<K>>)| {
-        let error = entry.record.unreadable.clone()?;
-        Some(Report { kind: K::KIND, namespace: namespace.clone(), name: name.clone(), uid: entry.uid.clone(), error })
+fn list<R: Record>(store: &Store<R>, unreadable: fn(&R) -> &Option<String>) -> Vec<Report> {
+    let report = |((namespace, name), entry): (&Key, &Entry<R>)| {
+        let error = unreadable(&entry.record).clone()?;
+        Some(Report { kind: R::KIND, namespace: namespace.clone(), name: name.clone(), uid: entry.uid.clone(), error })
     };
     store.read(|all| all.iter().filter_map(report).collect()).unwrap_or_default()
 }

@@ -39,7 +39,7 @@ pub struct Write {
 const LEDGER: [&str; 3] = ["launches", "lastSequence", "shortfalls"];
 
 pub fn sale(sale: &Sale, new: &OnSaleStatus) -> Option<Write> {
-    let status = difference(&sale.status, new, &[])?;
+    let status = difference(&*sale.status, new, &[])?;
     let (namespace, name) = (sale.id.namespace.clone(), sale.id.name.clone());
     Some(Write { of: Of::Sale, namespace, name, uid: Some(sale.uid.clone()), status })
 }
