@@ -37,10 +37,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// The API for `caller`.
+    #[must_use]
+    pub fn new(sim: &Sim, caller: Caller) -> Self {
+        Self { sim: sim.clone(), caller }
+    }
+
     /// A client for `caller`. Make it inside the runtime.
     #[must_use]
     pub fn client(sim: &Sim, caller: Caller) -> kube::Client {
-        kube::Client::new(Self { sim: sim.clone(), caller }, "default")
+        kube::Client::new(Self::new(sim, caller), "default")
     }
 }
 
