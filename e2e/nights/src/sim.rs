@@ -2,7 +2,7 @@
 //! writes of a controller meet.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     api::{kinds::Kind, store::Store, watch::Hub},
-    clock::SimClock,
+    clock::{SimClock, Skewed},
     cloud,
     journal::Journal,
     world,
@@ -73,6 +73,10 @@ pub enum Fate {
     Refuse,
     /// It is done, and the answer is lost.
     Lose,
+    /// It is done twice, verbatim and at once, as a proxy does that tries again; the second answer is heard.
+    Repeat,
+    /// It arrives so much later, whatever became of the caller, who never hears of it.
+    Stray(Duration),
 }
 
 /// A night here takes a few hundred writes; one that takes so many never settles, and would take minutes to show it.
@@ -94,17 +98,23 @@ pub struct Shot {
 struct Knobs {
     oracle: Option<Oracle>,
     writes: usize,
+    /// Number of the newest write that was carried out, plus one.
+    done: usize,
     shots: Option<Vec<Shot>>,
     forbidden: BTreeSet<&'static str>,
     dead: BTreeSet<String>,
+    severed: BTreeSet<String>,
+    outdated: BTreeMap<&'static str, Store>,
 }
 
 struct Shared {
     clock: SimClock,
+    skewed: Skewed,
     inner: Mutex<Inner>,
     hub: Mutex<Hub>,
     knobs: Mutex<Knobs>,
     changed: Notify,
+    wrote: Notify,
     latency: Duration,
 }
 
@@ -126,13 +136,20 @@ impl Sim {
         // A request takes 2 ms: enough that what runs at once interleaves.
         let latency = Duration::from_millis(2);
         let knobs = Mutex::default();
-        Self(Arc::new(Shared { clock, inner: Mutex::new(inner), hub: Mutex::new(hub), knobs, changed: Notify::new(), latency }))
+        let (inner, hub, skewed) = (Mutex::new(inner), Mutex::new(hub), Skewed::new(clock));
+        Self(Arc::new(Shared { clock, skewed, inner, hub, knobs, changed: Notify::new(), wrote: Notify::new(), latency }))
     }
 
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> SimClock {
         self.0.clock
+    }
+
+    /// The clock that controllers read.
+    #[must_use]
+    pub fn skewed(&self) -> Skewed {
+        self.0.skewed.clone()
     }
 
     /// Virtual time that a request to the API takes.
@@ -175,7 +192,7 @@ impl Sim {
     /// Decides on the fate of each write from now on; numbers begin at 0.
     pub fn set_oracle(&self, oracle: Oracle) {
         let mut knobs = lock(&self.0.knobs);
-        (knobs.oracle, knobs.writes) = (Some(oracle), 0);
+        (knobs.oracle, knobs.writes, knobs.done) = (Some(oracle), 0, 0);
     }
 
     /// Every write happens again.
@@ -216,6 +233,39 @@ impl Sim {
         lock(&self.0.knobs).writes
     }
 
+    /// Completes when write number `number` has been carried out.
+    pub async fn written(&self, number: usize) {
+        loop {
+            let wrote = self.0.wrote.notified();
+            if lock(&self.0.knobs).done > number {
+                return;
+            }
+            wrote.await;
+        }
+    }
+
+    /// The caller reaches no leases any more.
+    pub fn sever(&self, caller: &str) {
+        lock(&self.0.knobs).severed.insert(caller.to_owned());
+    }
+
+    /// Whether the caller reaches no leases.
+    #[must_use]
+    pub fn is_severed(&self, caller: &str) -> bool {
+        lock(&self.0.knobs).severed.contains(caller)
+    }
+
+    /// The next list of the kind by a controller tells this old state.
+    pub fn outdate(&self, kind: Kind, store: &Store) {
+        lock(&self.0.knobs).outdated.insert(kind.plural, store.clone());
+    }
+
+    /// The old state that a list is to tell, once.
+    #[must_use]
+    pub fn outdated(&self, kind: Kind) -> Option<Store> {
+        lock(&self.0.knobs).outdated.remove(kind.plural)
+    }
+
     /// The process is dead: what it has on its way never arrives.
     pub fn bury(&self, caller: &str) {
         lock(&self.0.knobs).dead.insert(caller.to_owned());
@@ -239,7 +289,12 @@ impl Sim {
         let mut knobs = lock(&self.0.knobs);
         let index = knobs.writes;
         knobs.writes += 1;
-        knobs.oracle.as_mut().map_or(Fate::Happen, |oracle| oracle(index, what))
+        let fate = knobs.oracle.as_mut().map_or(Fate::Happen, |oracle| oracle(index, what));
+        if matches!(fate, Fate::Refuse | Fate::Stray(_)) {
+            knobs.done = index + 1;
+            self.0.wrote.notify_waiters();
+        }
+        fate
     }
 
     /// Lets a write happen, and keeps the states around it where that is asked for.
@@ -251,6 +306,8 @@ impl Sim {
         self.shoot(&format!("before write {index}: {what}"));
         let result = self.with(act);
         self.shoot(&format!("after write {index}: {what}"));
+        lock(&self.0.knobs).done = index + 1;
+        self.0.wrote.notify_waiters();
         result
     }
 

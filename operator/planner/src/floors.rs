@@ -171,10 +171,20 @@ fn batched(plan: &WorkloadPlan, workload: &Workload, target: &TargetState, due: 
 fn foreign(plan: &WorkloadPlan, workload: &Workload, now: Timestamp) -> Option<Foreign> {
     let (target, Placement { spec, status }) = (workload.target.as_ref()?, workload.placement.as_ref()?);
     let ours = target.manager.as_deref() == Some(names::MANAGER);
-    if ours || target.value == spec.before || target.value == spec.intended || !matches!(plan.stage, Stage::Preparing | Stage::Holding) {
+    if ours || target.value == spec.before || target.value == spec.intended {
         return None;
     }
     let raise = target.value > spec.intended;
+    // On the way back everything falls; what is lower than the baseline when nothing is held any more is what somebody wants from now on.
+    let matters = match plan.stage {
+        Stage::Idle => false,
+        Stage::Preparing | Stage::Holding => true,
+        Stage::Returning => !raise,
+        Stage::Restoring => target.value < plan.baseline,
+    };
+    if !matters {
+        return None;
+    }
     let again_at = status.contest.as_ref().filter(|_| !raise).and_then(|c| c.last.0.checked_add(pause(c.count)).ok()).unwrap_or(now);
     let manager = target.manager.clone().unwrap_or_else(|| "unknown".to_owned());
     Some(Foreign { value: target.value, manager, raise, again_at })

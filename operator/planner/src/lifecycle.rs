@@ -148,7 +148,9 @@ fn advance(draft: &mut Draft, sale: &Sale, times: Times, now: Timestamp) {
         Phase::Live | Phase::Returning => {}
         Phase::Completed | Phase::Cancelled => {
             let moved = sale.status.opens_at.as_ref().is_some_and(|t| t.0 != times.opens_at);
-            if !draft.off && !over && (moved || draft.phase == Phase::Cancelled) {
+            // It ended before it opened, by a clock that was ahead.
+            let too_soon = draft.entered.live.is_none() && draft.entered.finished.as_ref().is_some_and(|t| t.0 > now);
+            if !draft.off && !over && (moved || too_soon || draft.phase == Phase::Cancelled) {
                 draft.phase = Phase::Scheduled;
                 draft.entered = Entered::default();
             }

@@ -237,6 +237,37 @@ fn a_foreign_raise_is_respected_and_a_lower_value_is_written_again_and_restored(
 }
 
 #[test]
+fn a_value_lowered_on_the_way_back_is_what_stays() {
+    let mut world = shop();
+    world.run_until("2026-12-05T18:10:00Z");
+    assert_eq!(world.phase("tour"), Phase::Returning);
+    let target = world.seen.workloads[0].target.as_mut().unwrap();
+    (target.value, target.replicas, target.manager) = (3, 3, Some("kubectl-scale".into()));
+    world.run_until("2026-12-05T18:11:00Z");
+    assert!(world.seen.workloads[0].target.as_ref().unwrap().value > 8, "buyers keep their carts\n{}", world.log.join("\n"));
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 3), ("seat-map", 8)]);
+}
+
+#[test]
+fn what_a_wrong_clock_ended_before_it_opened_comes_again_and_what_was_open_does_not() {
+    let mut world = shop();
+    world.run_until("2026-12-05T16:30:00Z");
+    let sale = |world: &World, now: &str| plan(&world.seen, at(now)).sales[0].phase;
+    let finished = |world: &mut World, live: Option<&str>, at: &str| {
+        let status = &mut world.seen.sales[0].status;
+        status.phase = Some(Phase::Completed);
+        let time = |text: &str| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(text.parse().unwrap());
+        (status.entered.live, status.entered.finished) = (live.map(time), Some(time(at)));
+    };
+    finished(&mut world, None, "2026-12-05T18:30:00Z");
+    assert_eq!(sale(&world, "2026-12-05T16:00:00Z"), Phase::Scheduled);
+    assert_eq!(sale(&world, "2026-12-05T16:55:00Z"), Phase::Preparing);
+    finished(&mut world, Some("2026-12-05T17:00:00Z"), "2026-12-05T18:30:00Z");
+    assert_eq!(sale(&world, "2026-12-05T16:55:00Z"), Phase::Completed);
+}
+
+#[test]
 fn a_missing_workload_stops_no_other_and_is_named() {
     let mut world = shop();
     world.seen.workloads[0].target = None;

@@ -84,8 +84,22 @@ async fn answer(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>
         let failure = Failure::forbidden(ask.kind, ask.verb.word());
         return respond(failure.code, &failure.status());
     }
+    // Leases are an affair of their own: what is looped over is what the loop writes.
+    if caller.controlled && ask.kind.plural == "leases" {
+        if sim.is_severed(&caller.name) {
+            return Err("no route to host (injected fault)".into());
+        }
+        return match ask.verb.is_write() {
+            true => finish(sim.with(|inner| write::write(&mut inner.store, ask, inner.now))),
+            false => finish(sim.with(|inner| read(&inner.store, ask))),
+        };
+    }
     match ask.verb {
         Verb::Watch => return watch(sim, caller, ask),
+        Verb::List if caller.controlled => {
+            let old = sim.outdated(ask.kind);
+            return finish(sim.with(|inner| read(old.as_ref().unwrap_or(&inner.store), ask)));
+        }
         verb if verb.is_write() => {}
         _ => return finish(sim.with(|inner| read(&inner.store, ask))),
     }
@@ -105,6 +119,18 @@ async fn answer(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>
         Fate::Lose => {
             drop(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await);
             Err("connection reset by peer (injected fault)".into())
+        }
+        Fate::Repeat => {
+            drop(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await);
+            finish(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await)
+        }
+        Fate::Stray(late) => {
+            let (sim, caller, ask) = (sim.clone(), caller.clone(), ask.clone());
+            tokio::spawn(async move {
+                sleep_until(Instant::now() + late).await;
+                drop(sim.with(|inner| carry_out(inner, &caller, &what, &ask)));
+            });
+            std::future::pending().await
         }
         Fate::Happen => finish(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await),
     }

@@ -1,7 +1,7 @@
 //! Watches: who listens, what was lately, and the stream of JSON lines that an answer is.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use hyper::body::{Body, Bytes, Frame};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -26,7 +27,7 @@ struct Listener {
     controlled: bool,
     /// It has heard of everything up to this version.
     begun: u64,
-    sender: UnboundedSender<Bytes>,
+    sender: UnboundedSender<Late>,
 }
 
 /// Everybody who listens, and what was lately.
@@ -39,7 +40,12 @@ pub struct Hub {
     version: u64,
     withheld: BTreeSet<&'static str>,
     late: Vec<Event>,
+    lags: BTreeMap<&'static str, Duration>,
+    expired: BTreeSet<&'static str>,
 }
+
+/// A line, and when it is there.
+type Late = (Instant, Bytes);
 
 fn line(event: &Event, selection: &Selection) -> Option<Bytes> {
     let (before, after) = (event.old.as_ref().is_some_and(|o| selection.matches(o)), selection.matches(&event.new));
@@ -49,12 +55,21 @@ fn line(event: &Event, selection: &Selection) -> Option<Bytes> {
         (true, false) => "DELETED",
         (false, false) => return None,
     };
-    Some(bytes(&json!({"type": kind, "object": &*event.new})))
+    Some(bytes(&Line { kind, object: &event.new }))
 }
 
-fn bytes(value: &Value) -> Bytes {
-    let mut text = value.to_string();
-    text.push('\n');
+/// One line of a watch, written without a copy of the object.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    object: &'a Value,
+}
+
+fn bytes(line: &Line<'_>) -> Bytes {
+    // A string and a JSON value: neither can fail to be written.
+    let mut text = serde_json::to_vec(line).unwrap_or_default();
+    text.push(b'\n');
     Bytes::from(text)
 }
 
@@ -85,9 +100,29 @@ impl Hub {
         for listener in self.listeners.iter().filter(|l| l.kind == event.kind && !(but_controlled && l.controlled)) {
             if let Some(line) = line(event, &listener.selection) {
                 // A listener that is gone is dropped with the next event.
-                let _ = listener.sender.send(line);
+                let _ = listener.sender.send((self.due(listener), line));
             }
         }
+    }
+
+    fn due(&self, listener: &Listener) -> Instant {
+        due(&self.lags, listener.kind, listener.controlled)
+    }
+
+    /// From now on controllers hear of this kind so much later; zero: at once, but nothing before what is still to come.
+    pub fn lag(&mut self, kind: Kind, lag: Duration) {
+        self.lags.insert(kind.plural, lag);
+    }
+
+    /// Cuts the controllers' watches of this kind; the next one that goes on from where it was gets 410.
+    pub fn expire(&mut self, kind: Kind) {
+        self.listeners.retain(|l| !(l.controlled && l.kind == kind));
+        self.expired.insert(kind.plural);
+    }
+
+    /// No watch expires any more that was to.
+    pub fn forgive(&mut self) {
+        self.expired.clear();
     }
 
     /// Controllers hear nothing more of this kind, though their watch stays open, until [`Hub::release`].
@@ -102,7 +137,7 @@ impl Hub {
             let missed = |l: &&Listener| l.kind == event.kind && l.controlled && l.begun < event.version;
             for listener in self.listeners.iter().filter(missed) {
                 if let Some(line) = line(&event, &listener.selection) {
-                    let _ = listener.sender.send(line);
+                    let _ = listener.sender.send((self.due(listener), line));
                 }
             }
         }
@@ -125,32 +160,41 @@ impl Hub {
         let since = since.unwrap_or(self.version);
         let (sender, receiver) = unbounded_channel();
         let end = Box::pin(sleep_until(Instant::now() + timeout));
-        if since < self.floor {
-            let _ = sender.send(bytes(&json!({"type": "ERROR", "object": Failure::expired().status()})));
-            return Stream { receiver, end };
+        let at = due(&self.lags, kind, controlled);
+        if since < self.floor || controlled && self.expired.remove(kind.plural) {
+            let line = bytes(&Line { kind: "ERROR", object: &Failure::expired().status() });
+            let _ = sender.send((Instant::now(), line));
+            return Stream { receiver, end, next: None, wait: None };
         }
         let past = self.history.partition_point(|e| e.version <= since);
         for event in self.history.range(past..).filter(|e| e.kind == kind) {
             if let Some(line) = line(event, &selection) {
-                let _ = sender.send(line);
+                let _ = sender.send((at, line));
             }
         }
         // Behind what is past already: the watch may be cut before it is read.
-        let _ = sender.send(bookmark(kind, self.version));
+        let _ = sender.send((at, bookmark(kind, self.version)));
         self.listeners.push(Listener { kind, selection, controlled, begun: self.version, sender });
-        Stream { receiver, end }
+        Stream { receiver, end, next: None, wait: None }
     }
 }
 
 fn bookmark(kind: Kind, version: u64) -> Bytes {
     let object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"resourceVersion": version.to_string()}});
-    bytes(&json!({"type": "BOOKMARK", "object": object}))
+    bytes(&Line { kind: "BOOKMARK", object: &object })
+}
+
+fn due(lags: &BTreeMap<&'static str, Duration>, kind: Kind, controlled: bool) -> Instant {
+    let lag = lags.get(kind.plural).copied().filter(|_| controlled);
+    Instant::now() + lag.unwrap_or_default()
 }
 
 /// A watch's answer: lines until the time is over.
 pub struct Stream {
-    receiver: UnboundedReceiver<Bytes>,
+    receiver: UnboundedReceiver<Late>,
     end: Pin<Box<Sleep>>,
+    next: Option<Late>,
+    wait: Option<Pin<Box<Sleep>>>,
 }
 
 /// The body of an answer.
@@ -176,9 +220,18 @@ impl Body for Reply {
 
 impl Stream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.receiver.poll_recv(cx) {
-            Poll::Ready(line) => Poll::Ready(line),
-            Poll::Pending => self.end.as_mut().poll(cx).map(|()| None),
+        if self.next.is_none() {
+            match self.receiver.poll_recv(cx) {
+                Poll::Ready(Some(next)) => self.next = Some(next),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return self.end.as_mut().poll(cx).map(|()| None),
+            }
         }
+        let due = self.next.as_ref().map_or_else(Instant::now, |(due, _)| *due);
+        if due > Instant::now() && self.wait.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx).is_pending() {
+            return self.end.as_mut().poll(cx).map(|()| None);
+        }
+        self.wait = None;
+        Poll::Ready(self.next.take().map(|(_, line)| line))
     }
 }

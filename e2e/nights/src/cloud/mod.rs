@@ -4,7 +4,7 @@
 
 mod state;
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use onsale_cloud::{Cloud, CloudError, Instance, LaunchOrder, Launched, Owner};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     rules,
-    sim::{Caller, Fate, Sim, What},
+    sim::{Caller, Fate, Inner, Sim, What},
 };
 
 pub use state::{Machine, Settings, State};
@@ -41,6 +41,33 @@ fn lost() -> CloudError {
     CloudError::Unavailable { message: "no answer (injected fault)".to_owned() }
 }
 
+/// Carried out much later, and nobody hears of it.
+async fn stray<T>(late: Duration, act: impl FnOnce() -> Result<(), CloudError> + Send + 'static) -> T {
+    tokio::spawn(async move {
+        sleep_until(Instant::now() + late).await;
+        drop(act());
+    });
+    pending().await
+}
+
+fn launch(inner: &mut Inner, caller: &Caller, what: &What, order: &LaunchOrder) -> Result<Launched, CloudError> {
+    rules::before_launch(inner, order);
+    let result = inner.cloud.launch(order, inner.now);
+    inner.world.stirred = true;
+    let told = result.as_ref().map_or_else(ToString::to_string, |l| format!("-> {}", l.instances.join(" ")));
+    inner.journal.add(inner.now, &caller.name, what, &told);
+    result
+}
+
+fn terminate(inner: &mut Inner, caller: &Caller, what: &What, instances: &[String]) -> Result<(), CloudError> {
+    rules::before_terminate(inner, instances);
+    let result = inner.cloud.terminate(instances, inner.now);
+    inner.world.stirred = true;
+    let told = result.as_ref().map_or_else(ToString::to_string, |()| String::new());
+    inner.journal.add(inner.now, &caller.name, what, &told);
+    result
+}
+
 #[async_trait]
 impl Cloud for SimCloud {
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, CloudError> {
@@ -51,15 +78,14 @@ impl Cloud for SimCloud {
             self.sim.with(|inner| inner.journal.add(inner.now, &self.caller.name, &what, "refused by a fault"));
             return Err(lost());
         }
-        let result = self.sim.write(&self.caller, &what, |inner| {
-            rules::before_launch(inner, order);
-            let result = inner.cloud.launch(order, inner.now);
-            inner.world.stirred = true;
-            let told = result.as_ref().map_or_else(ToString::to_string, |l| format!("-> {}", l.instances.join(" ")));
-            inner.journal.add(inner.now, &self.caller.name, &what, &told);
-            result
-        });
-        let result = result.await;
+        if let Fate::Stray(late) = fate {
+            let (sim, caller, order) = (self.sim.clone(), self.caller.clone(), order.clone());
+            return stray(late, move || sim.with(|inner| launch(inner, &caller, &what, &order)).map(drop)).await;
+        }
+        if fate == Fate::Repeat {
+            drop(self.sim.write(&self.caller, &what, |inner| launch(inner, &self.caller, &what, order)).await);
+        }
+        let result = self.sim.write(&self.caller, &what, |inner| launch(inner, &self.caller, &what, order)).await;
         if fate == Fate::Lose { Err(lost()) } else { result }
     }
 
@@ -76,15 +102,14 @@ impl Cloud for SimCloud {
             self.sim.with(|inner| inner.journal.add(inner.now, &self.caller.name, &what, "refused by a fault"));
             return Err(lost());
         }
-        let act = self.sim.write(&self.caller, &what, |inner| {
-            rules::before_terminate(inner, instances);
-            let result = inner.cloud.terminate(instances, inner.now);
-            inner.world.stirred = true;
-            let told = result.as_ref().map_or_else(ToString::to_string, |()| String::new());
-            inner.journal.add(inner.now, &self.caller.name, &what, &told);
-            result
-        });
-        let result = act.await;
+        if let Fate::Stray(late) = fate {
+            let (sim, caller, instances) = (self.sim.clone(), self.caller.clone(), instances.to_vec());
+            return stray(late, move || sim.with(|inner| terminate(inner, &caller, &what, &instances))).await;
+        }
+        if fate == Fate::Repeat {
+            drop(self.sim.write(&self.caller, &what, |inner| terminate(inner, &self.caller, &what, instances)).await);
+        }
+        let result = self.sim.write(&self.caller, &what, |inner| terminate(inner, &self.caller, &what, instances)).await;
         if fate == Fate::Lose { Err(lost()) } else { result }
     }
 

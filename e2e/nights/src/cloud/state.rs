@@ -198,6 +198,14 @@ impl State {
         }
     }
 
+    /// The most instances that were there at once.
+    #[must_use]
+    pub fn most_alive(&self) -> usize {
+        let alive = |m: &Machine, at: Timestamp| m.instance.launched_at <= at && m.ended_at.is_none_or(|ended| ended > at);
+        let at_once = |at: Timestamp| self.machines.values().filter(|m| alive(m, at)).count();
+        self.machines.values().map(|m| at_once(m.instance.launched_at)).max().unwrap_or_default()
+    }
+
     fn answer(&self, now: Timestamp) -> Result<(), CloudError> {
         let blind = self.blind_until.is_some_and(|until| now < until);
         if blind { Err(CloudError::Unavailable { message: "lists fail (injected fault)".to_owned() }) } else { Ok(()) }

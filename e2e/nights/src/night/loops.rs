@@ -79,7 +79,7 @@ impl Script<'_> {
         let mut shots = self.undisturbed().1;
         shots.dedup_by_key(|shot| (shot.inner.store.version(), shot.inner.journal.lines.len()));
         let shots: Vec<Shot> = shots.into_iter().step_by(every).collect();
-        each(shots.len(), |i| {
+        report(shots.len(), |i| {
             let state = play(shots[i].inner.clone(), async |stage| {
                 stage.start();
                 self.finish(stage).await
@@ -92,7 +92,7 @@ impl Script<'_> {
     /// that each fails once and not for ever. Together these nights meet every write.
     #[must_use]
     pub fn with_every_write_met(&self, fate: Fate, steps: usize) -> Report {
-        each(steps, |offset| {
+        report(steps, |offset| {
             let state = play(self.start.clone(), async |stage| {
                 stage.sim.set_oracle(once(fate, offset, steps));
                 stage.start();
@@ -115,18 +115,17 @@ fn once(fate: Fate, offset: usize, steps: usize) -> Oracle {
     })
 }
 
-/// Plays cases on as many threads as this machine has cores.
-fn each(cases: usize, case: impl Fn(usize) -> Option<String> + Sync) -> Report {
-    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+/// Plays cases on as many threads as this machine has cores; what they came to is in their order.
+pub fn each<T: Send>(cases: usize, case: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= cases {
                 return;
             }
-            if let Some(failure) = case(index) {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
-            }
+            let result = case(index);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
         }
     };
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -135,7 +134,11 @@ fn each(cases: usize, case: impl Fn(usize) -> Option<String> + Sync) -> Report {
             scope.spawn(work);
         }
     });
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failures.sort();
-    Report { cases, failures: failures.into_iter().map(|(_, text)| text).collect() }
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn report(cases: usize, case: impl Fn(usize) -> Option<String> + Sync) -> Report {
+    Report { cases, failures: each(cases, case).into_iter().flatten().collect() }
 }

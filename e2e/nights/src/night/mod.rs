@@ -3,17 +3,30 @@
 //! - [`build`]: the state a night begins with, from builders or manifests
 //! - [`Stage`]: the running night: controllers that start and stop, time that passes
 //! - [`check`]: whether it ended clean and in time
-//! - [`loops`]: the same night from every write on, and with a fault at every write
+//! - [`loops`]: the same night from every write on, and with a fault at every write; [`short`]: two nights that are short enough for it
+//! - [`faults`]: what else can go wrong just after a write, and what must hold all the same; [`edit`]: what people and their tools do; [`daylight`]:
+//!   changes of daylight saving time; [`twice`]: a loop that takes every step twice; [`table`]: how many of them ended well
 
 pub mod build;
 pub mod check;
+pub mod daylight;
+pub mod edit;
+pub mod faults;
 pub mod loops;
+pub mod short;
+pub mod table;
+pub mod twice;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use onsale_controller::{Clock, Config, executor::Inline};
+use onsale_controller::{
+    Clock, Config,
+    executor::Inline,
+    lease::{LeaseConfig, lead},
+};
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -34,8 +47,19 @@ pub struct Stage {
     /// Configuration of controllers that start from now on.
     pub config: Config,
     controllers: BTreeMap<String, JoinHandle<String>>,
+    /// They may end by themselves: with the lease.
+    candidates: BTreeMap<String, (watch::Sender<bool>, JoinHandle<()>)>,
     world: JoinHandle<()>,
     started: usize,
+}
+
+/// What a process is made of.
+struct Process {
+    caller: Caller,
+    client: kube::Client,
+    cloud: Arc<SimCloud>,
+    clock: Arc<dyn Clock>,
+    config: Config,
 }
 
 /// An instant.
@@ -62,7 +86,7 @@ pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
         let (list_active, watch_timeout) = (Duration::from_secs(5), Duration::from_secs(290));
         let (instance, executor) = ("nights".to_owned(), Arc::new(Inline));
         let config = Config { instance, executor, list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
-        let mut stage = Stage { sim, config, controllers: BTreeMap::new(), world, started: 0 };
+        let mut stage = Stage { sim, config, controllers: BTreeMap::new(), candidates: BTreeMap::new(), world, started: 0 };
         let result = script(&mut stage).await;
         stage.stop().await;
         stage.world.abort();
@@ -73,20 +97,61 @@ pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
 impl Stage {
     /// Starts a controller, and returns its name.
     pub fn start(&mut self) -> String {
-        self.started += 1;
-        let name = format!("c{}", self.started);
-        let caller = Caller { name: name.clone(), controlled: true };
-        let client = Server::client(&self.sim, caller.clone());
-        let cloud = SimCloud::new(&self.sim, caller);
-        let config = Config { telemetry: Default::default(), ..self.config.clone() };
-        let run = onsale_controller::run(client, cloud, Arc::new(self.sim.clock()), config);
+        let Process { caller, client, cloud, clock, config } = self.process();
+        let run = onsale_controller::run(client, cloud, clock, config);
         let task = tokio::spawn(async move { format!("{:?}", run.await) });
-        self.controllers.insert(name.clone(), task);
-        name
+        self.controllers.insert(caller.name.clone(), task);
+        caller.name
+    }
+
+    /// Starts a loop that takes every step twice, and returns its name.
+    pub fn start_twice(&mut self) -> String {
+        let Process { caller, client, cloud, clock, config } = self.process();
+        let run = twice::run(client, cloud, clock, config);
+        let task = tokio::spawn(async move { format!("{:?}", run.await) });
+        self.controllers.insert(caller.name.clone(), task);
+        caller.name
+    }
+
+    /// Starts a process that waits for the lease and controls while it holds it, and returns its name.
+    pub fn start_candidate(&mut self) -> String {
+        let Process { caller, client, cloud, clock, config } = self.process();
+        let (stop, mut stopped) = watch::channel(false);
+        let lease = LeaseConfig::new(&config.namespace, "onsale-operator", &caller.name);
+        let elect = Server::client(&self.sim, caller.clone());
+        let task = tokio::spawn(async move {
+            let asked = async { drop(stopped.wait_for(|stop| *stop).await) };
+            let work = || onsale_controller::run(client, cloud, clock.clone(), config);
+            // Lost or stopped: it is over for this process either way.
+            drop(lead(elect, &lease, clock.clone(), asked, work).await);
+        });
+        self.candidates.insert(caller.name.clone(), (stop, task));
+        caller.name
+    }
+
+    /// Asks a candidate to stop as a rolling update does: it lets the lease go.
+    pub fn ask_to_stop(&self, candidate: &str) {
+        if let Some((stop, _)) = self.candidates.get(candidate) {
+            stop.send_replace(true);
+        }
+    }
+
+    fn process(&mut self) -> Process {
+        self.started += 1;
+        let caller = Caller { name: format!("c{}", self.started), controlled: true };
+        let client = Server::client(&self.sim, caller.clone());
+        let cloud = SimCloud::new(&self.sim, caller.clone());
+        let config = Config { telemetry: Default::default(), ..self.config.clone() };
+        Process { caller, client, cloud, clock: Arc::new(self.sim.skewed()), config }
     }
 
     /// Stops every controller as a crash does: nothing that is on its way arrives.
     pub async fn stop(&mut self) {
+        for (name, (_, task)) in std::mem::take(&mut self.candidates) {
+            self.sim.bury(&name);
+            task.abort();
+            let _ = task.await;
+        }
         for (name, task) in std::mem::take(&mut self.controllers) {
             self.sim.bury(&name);
             task.abort();
@@ -129,6 +194,15 @@ impl Stage {
     pub async fn run_for(&mut self, time: Duration) {
         sleep_until(Instant::now() + time).await;
         self.assert_running();
+    }
+
+    /// Lets the night go on until write number `number` has been carried out, or an instant; returns whether it has.
+    pub async fn run_until_written(&mut self, number: usize, last: Timestamp) -> bool {
+        tokio::select! {
+            biased;
+            () = self.sim.written(number) => true,
+            () = sleep_until(self.sim.clock().instant(last)) => false,
+        }
     }
 
     /// Lets the night go on until something holds, looked at every second, or an instant; returns whether it holds.

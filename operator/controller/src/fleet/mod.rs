@@ -71,6 +71,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         sweeper.await;
         "instances without an owner"
     });
+    let (clock, woken) = (context.clock.clone(), trigger.clone());
     let fleet = Fleet {
         context: context.clone(),
         world,
@@ -86,6 +87,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let ended = tokio::select! {
         ended = tasks.join_next() => ended,
         () = fleet.turn() => None,
+        never = wake::on_clock_steps(&*clock, &woken) => match never {},
     };
     drop(stop);
     let (kind, message) = match ended {

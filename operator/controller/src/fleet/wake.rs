@@ -2,7 +2,7 @@
 //!
 //! Timers run on tokio's clock, so a paused runtime turns nights in milliseconds.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -12,10 +12,15 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
+use super::observe::ages;
+use crate::clock::Clock;
+
 /// An eviction that a budget refuses is tried again after this time: a replacement needs a few seconds to be Ready, and its event comes sooner.
 pub const BLOCKED: Duration = Duration::from_secs(5);
 /// A change that is due now, or was, is looked at again after this time: it may wait for an event, and must not turn the loop hot.
 const OVERDUE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the wall clock was set.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(10);
 /// Longest pause after failures in a row.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -71,6 +76,21 @@ pub async fn wait(trigger: &Notify, wake: &Wake, coalesce: Duration) {
         sleep_until(end.min(Instant::now() + coalesce)).await;
         // What arrived meanwhile is seen by the pass that starts now.
         let _ = trigger.notified().now_or_never();
+    }
+}
+
+/// Wakes the loop when the wall clock was set, forward or back: what it waits for is due at another time then.
+pub async fn on_clock_steps(clock: &dyn Clock, trigger: &Notify) -> Infallible {
+    let read = || ages::difference(clock.now(), clock.monotonic());
+    let mut before = read();
+    loop {
+        sleep_until(Instant::now() + LOOK_AT_CLOCK).await;
+        let step = read().saturating_sub(before);
+        if step.abs() >= ages::JUMP {
+            tracing::warn!(seconds = step.as_secs(), "the wall clock was set; everything is decided anew");
+            trigger.notify_one();
+        }
+        before = read();
     }
 }
 

@@ -196,7 +196,7 @@ fn promote(plan: &SalePlan, draft: &mut Draft, index: usize, seen: &Indexed<'_>,
             draft.entered.ready = None;
         }
         Phase::Returning if sales::all_back(index, seen, pools, draft) => match () {
-            () if draft.postponed || (!draft.off && draft.times.is_some_and(|t| now < t.opens_at)) => {
+            () if draft.postponed || (!draft.off && draft.times.is_some_and(|t| now < t.opens_at) && !opened_later(draft, now)) => {
                 draft.phase = Phase::Scheduled;
                 draft.entered = onsale_api::onsale::Entered::default();
                 // The start is computed in the next pass; until then at least no later than ready-by.
@@ -208,6 +208,11 @@ fn promote(plan: &SalePlan, draft: &mut Draft, index: usize, seen: &Indexed<'_>,
         _ => {}
     }
     draft.phase != before
+}
+
+/// It was Live at an instant that lies ahead: the clock is behind, and the opening is not to come again.
+fn opened_later(draft: &Draft, now: Timestamp) -> bool {
+    draft.entered.live.as_ref().is_some_and(|live| live.0 > now)
 }
 
 /// The floors are down and an HPA still holds replicas on rented nodes: they stay until it lets go.

@@ -69,6 +69,10 @@ fn reference(plan: &WorkloadPlan, pod: &Pod) -> PodRef {
 fn restore(plan: &WorkloadPlan, workload: &Workload, target: &TargetState) -> Vec<Step> {
     if target.value != plan.baseline {
         let spec = floors::record(plan, workload);
+        if plan.foreign.is_some() {
+            // Theirs is the value to restore, and it is there.
+            return vec![Step::Record { spec: Box::new(spec) }];
+        }
         let record = workload.placement.as_ref().is_none_or(|p| p.spec != spec).then(|| Step::Record { spec: Box::new(spec) });
         let manager = plan.baseline_manager.clone().filter(|_| plan.floor == plan.baseline);
         let write = Step::WriteFloor { field: plan.field.clone(), from: target.value, to: plan.floor, manager };

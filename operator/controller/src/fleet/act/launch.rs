@@ -44,6 +44,7 @@ pub async fn launch(job: &Job<'_>, pool: &Pool, want: &Want<'_>, newest: &mut Op
     let entry = new_entry(job, &mut object, want, expected)?;
     ledger::store(job, &object).await.map_err(stale_or_failed)?;
     *newest = Some(entry.sequence);
+    job.world.ages.stamped(&entry.token);
     match place(job, pool, &object, &entry).await {
         Err(Stop::Refused(error)) => refuse(job, pool, &entry, error).await,
         other => other,

@@ -3,9 +3,10 @@
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
 //! - [`sale`], [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
-//!   [`together`]: its lists and the launch ledger
+//!   [`together`]: its lists and the launch ledger; [`ages`]: how old they are, whatever the wall clock does
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
+pub mod ages;
 pub mod custom;
 pub mod gaps;
 pub mod instances;
@@ -63,6 +64,8 @@ pub struct World {
     pub overlays: Store<namespace::OverlayRecord>,
     /// Instances.
     pub instances: instances::Instances,
+    /// How old what the cloud gave us is.
+    pub ages: ages::Ages,
     /// ScaledObjects.
     pub scaled_objects: scaled_object::ScaledObjects,
 }

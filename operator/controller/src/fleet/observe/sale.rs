@@ -59,8 +59,9 @@ impl Asleep {
             return None;
         }
         let until = match status.phase? {
-            Phase::Completed | Phase::Cancelled => Until::Never,
-            Phase::Missed => Until::Before(status.ends_at.as_ref()?.0.checked_add(DOUBT).ok()?),
+            Phase::Completed if status.entered.live.is_some() => Until::Never,
+            Phase::Cancelled => Until::Never,
+            Phase::Completed | Phase::Missed => Until::Before(status.ends_at.as_ref()?.0.checked_add(DOUBT).ok()?),
             Phase::Scheduled if is_far(status) => Until::Near(status.ready_by.as_ref()?.0),
             _ => return None,
         };
@@ -184,17 +185,21 @@ mod tests {
 
     #[test]
     fn what_is_over_sleeps_for_ever_unless_it_is_edited() {
-        assert!(!is_awake(&record(2, &status("Completed", "Completed")), "2026-12-05T11:00:00Z"));
-        assert!(is_awake(&record(3, &status("Completed", "Completed")), "2026-12-05T11:00:00Z"));
-        assert!(record(3, &status("Completed", "Completed")).matters(&record(2, &status("Completed", "Completed"))));
-        assert!(!record(2, &status("Completed", "Completed")).matters(&record(2, &status("Returning", "Returning"))));
+        let mut completed = status("Completed", "Completed");
+        completed["entered"] = json!({"live": "2026-12-05T10:00:00Z"});
+        assert!(!is_awake(&record(2, &completed), "2026-12-05T10:30:00Z"));
+        assert!(is_awake(&record(3, &completed), "2026-12-05T10:30:00Z"));
+        assert!(record(3, &completed).matters(&record(2, &completed)));
+        assert!(!record(2, &completed).matters(&record(2, &status("Returning", "Returning"))));
     }
 
     #[test]
-    fn what_was_missed_may_have_been_missed_by_a_wrong_clock() {
-        let missed = record(2, &status("Missed", "Missed"));
-        assert!(is_awake(&missed, "2026-12-05T09:00:00Z") && is_awake(&missed, "2026-12-06T10:59:59Z"));
-        assert!(!is_awake(&missed, "2026-12-06T11:00:00Z"));
+    fn what_never_opened_may_have_been_ended_by_a_wrong_clock() {
+        for phase in ["Missed", "Completed"] {
+            let ended = record(2, &status(phase, phase));
+            assert!(is_awake(&ended, "2026-12-05T09:00:00Z") && is_awake(&ended, "2026-12-06T10:59:59Z"));
+            assert!(!is_awake(&ended, "2026-12-06T11:00:00Z"));
+        }
     }
 
     #[test]

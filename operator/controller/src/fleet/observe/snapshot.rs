@@ -69,6 +69,7 @@ pub fn sales(world: &World, settings: &Settings, gaps: &mut Gaps, now: Timestamp
 
 fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
     let mut all = Vec::new();
+    let mut ages = world.ages.pass(now, context.clock.monotonic());
     world.pools.read(|entries| {
         for ((_, name), entry) in entries {
             let Some(object) = &entry.record.object else {
@@ -77,13 +78,21 @@ fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> V
             };
             // Whose instances nobody asked for has none: nothing was ever rented there.
             let mut pool = own::pool(name, &entry.uid, object, Some(Vec::new()));
+            pool.status.launches.iter_mut().for_each(|l| l.at.0 = ages.began(&l.token, l.at.0));
             world.instances.discount(&entry.uid, &mut pool.status.launches);
             if world.instances.wants(&entry.uid) {
                 pool.instances = world.instances.of(&entry.uid, &pool.status.launches, now, context.config.ledger_grace);
+                let launches = &pool.status.launches;
+                for instance in pool.instances.iter_mut().flatten() {
+                    // The ledger's instant is by our own clock.
+                    let ours = launches.iter().find(|l| l.instances.contains(&instance.id)).map(|l| l.at.0);
+                    instance.launched_at = ours.unwrap_or_else(|| ages.began(&instance.id, instance.launched_at));
+                }
             }
             all.push(pool);
         }
     });
+    world.ages.keep(ages);
     all
 }
 

@@ -39,6 +39,7 @@ use crate::{context::Context, events};
 
 use tally::Tally;
 pub use unreadable::Memory;
+use write::Write;
 
 /// What all statuses are made from.
 pub struct Material<'a> {
@@ -92,26 +93,37 @@ pub struct Written {
     pub moved: bool,
 }
 
-/// Writes every status that changed, several at once. Each is made when its turn comes: a thousand at once would be most of the memory that a pass takes.
+/// So many sales' statuses are made at once: those of thousands would be most of the memory that a pass takes.
+const TOGETHER: usize = 128;
+
+/// Writes every status that changed, several at once.
 pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World, material: &Material<'_>) -> Written {
     let seen = &material.observed.snapshot;
-    let mut tally = Tally::new(material);
-    let sales = seen.sales.iter().zip(&material.plan.sales).filter_map(|(sale, plan)| {
-        let new = sale::status(sale, plan, material);
-        announce(context, sale, plan, &new, material.now);
-        tally.add(sale, plan, &new);
-        write::sale(sale, &new)
-    });
-    let pools = seen.pools.iter().filter_map(|pool| write::pool(pool, &pool::status(pool, material)));
+    let (mut tally, mut failed) = (Tally::new(material), 0);
+    for (sales, plans) in seen.sales.chunks(TOGETHER).zip(material.plan.sales.chunks(TOGETHER)) {
+        let changed = sales.iter().zip(plans).filter_map(|(sale, plan)| {
+            let new = sale::status(sale, plan, material);
+            announce(context, sale, plan, &new, material.now);
+            tally.add(sale, plan, &new);
+            write::sale(sale, &new)
+        });
+        failed += send(changed.collect(), context, world).await;
+    }
+    let mut writes: Vec<Write> = seen.pools.iter().filter_map(|pool| write::pool(pool, &pool::status(pool, material))).collect();
     // A placement that a step of this pass has deleted needs no status any more.
     let exists = |id: &WorkloadId| world.placements.get(&id.namespace, &id.placement_name(), |_| ()).is_some();
-    let placements = seen.workloads.iter().filter(|w| exists(&w.id));
-    let placements = placements.filter_map(|workload| write::placement(workload, &placement::status(workload, material)?));
-    let writes = sales.chain(pools).chain(placements).chain(unreadable::writes(memory, context, world, material.now));
-    let sent = stream::iter(writes).map(|write| write.send(context, world)).buffer_unordered(context.config.concurrency);
-    let failed = sent.filter(|written| std::future::ready(!written)).count().await;
+    let placed = seen.workloads.iter().filter(|w| exists(&w.id));
+    writes.extend(placed.filter_map(|workload| write::placement(workload, &placement::status(workload, material)?)));
+    writes.extend(unreadable::writes(memory, context, world, material.now));
+    failed += send(writes, context, world).await;
     tally.tell(context, material);
     Written { failed, moved: tally.moved }
+}
+
+/// How many could not be written.
+async fn send(writes: Vec<Write>, context: &Context, world: &World) -> usize {
+    let sent = stream::iter(writes).map(|write| write.send(context, world)).buffer_unordered(context.config.concurrency);
+    sent.filter(|written| std::future::ready(!written)).count().await
 }
 
 /// Events where the phase changes, or an alarm begins.

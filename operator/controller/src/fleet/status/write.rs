@@ -58,6 +58,7 @@ pub fn placement(workload: &Workload, new: &WorkloadPlacementStatus) -> Option<W
 
 /// What a merge patch must say to turn `old` into `new`; `None` when nothing.
 fn difference<S: Serialize + PartialEq>(old: &S, new: &S, except: &[&str]) -> Option<Value> {
+    // Mostly nothing has changed, and that is found out without rendering either.
     if old == new {
         return None;
     }

@@ -1,0 +1,34 @@
+//! Faults by construction: at every so many-th write something goes wrong, in another night each. All of it, at every write, is
+//! `cargo bench -p onsale-nights --bench faults`.
+
+use onsale_nights::night::{
+    short,
+    table::{AROUND, Table, edits},
+};
+
+#[test]
+fn whatever_goes_wrong_around_a_write_the_night_ends_well() {
+    let mut table = Table::default();
+    table.strike(&short::plain(), &AROUND[..11], 41);
+    table.strike(&short::rough(), &AROUND[..11], 127);
+    println!("{}", table.text());
+    table.assert_all_well();
+}
+
+#[test]
+fn whatever_is_edited_between_two_writes_the_night_ends_well() {
+    let mut table = Table::default();
+    for (night, every) in [(short::plain(), 41), (short::rough(), 61)] {
+        table.strike(&night, &edits(&night), every);
+    }
+    println!("{}", table.text());
+    table.assert_all_well();
+}
+
+#[test]
+fn every_step_taken_twice_and_clocks_put_forward_or_back_change_nothing() {
+    let mut table = Table::default();
+    table.whole_nights(&[short::plain(), short::rough()]);
+    println!("{}", table.text());
+    table.assert_all_well();
+}
