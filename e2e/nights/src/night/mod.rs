@@ -12,7 +12,7 @@ pub mod loops;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use onsale_controller::{Clock, Config};
+use onsale_controller::{Clock, Config, Telemetry};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -34,6 +34,8 @@ pub struct Stage {
     /// Configuration of controllers that start from now on.
     pub config: Config,
     controllers: BTreeMap<String, JoinHandle<String>>,
+    /// What each controller that was ever started counted.
+    telemetries: Vec<Telemetry>,
     world: JoinHandle<()>,
     started: usize,
 }
@@ -61,7 +63,7 @@ pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
         // Fewer passes and reconnects than in production: they are what a night costs here, and no night depends on them.
         let (list_active, watch_timeout) = (Duration::from_secs(5), Duration::from_secs(290));
         let config = Config { instance: "nights".to_owned(), list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
-        let mut stage = Stage { sim, config, controllers: BTreeMap::new(), world, started: 0 };
+        let mut stage = Stage { sim, config, controllers: BTreeMap::new(), telemetries: Vec::new(), world, started: 0 };
         let result = script(&mut stage).await;
         stage.stop().await;
         stage.world.abort();
@@ -77,7 +79,8 @@ impl Stage {
         let caller = Caller { name: name.clone(), controlled: true };
         let client = Server::client(&self.sim, caller.clone());
         let cloud = SimCloud::new(&self.sim, caller);
-        let config = Config { telemetry: Default::default(), ..self.config.clone() };
+        let config = Config { telemetry: Telemetry::default(), ..self.config.clone() };
+        self.telemetries.push(config.telemetry.clone());
         let run = onsale_controller::run(client, cloud, Arc::new(self.sim.clock()), config);
         let task = tokio::spawn(async move { format!("{:?}", run.await) });
         self.controllers.insert(name.clone(), task);
@@ -92,6 +95,29 @@ impl Stage {
             // Cancelled, which is what was asked for.
             let _ = task.await;
         }
+    }
+
+    /// Stops one of them, as a crash does.
+    pub async fn stop_one(&mut self, name: &str) {
+        if let Some(task) = self.controllers.remove(name) {
+            self.sim.bury(name);
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Names of the controllers that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        self.controllers.keys().cloned().collect()
+    }
+
+    /// What the checker said against plans and steps of all controllers so far, one line of the metrics per rule.
+    #[must_use]
+    pub fn objections(&self) -> Vec<String> {
+        let texts = self.telemetries.iter().map(|t| t.metrics.text());
+        let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines.filter(|l| l.starts_with("onsale_plan_violations_total{") && !l.ends_with(" 0")).collect()
     }
 
     /// Stops every controller and starts one.
@@ -117,7 +143,15 @@ impl Stage {
     /// # Panics
     /// When a controller ended by itself.
     pub async fn run_until(&mut self, instant: &str) {
-        sleep_until(self.sim.clock().instant(at(instant))).await;
+        self.run_to(at(instant)).await;
+    }
+
+    /// The same.
+    ///
+    /// # Panics
+    /// When a controller ended by itself.
+    pub async fn run_to(&mut self, instant: Timestamp) {
+        sleep_until(self.sim.clock().instant(instant)).await;
         self.assert_running();
     }
 
