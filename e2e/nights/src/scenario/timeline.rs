@@ -35,12 +35,15 @@ pub struct Step {
     pub act: Act,
 }
 
+/// Says what is not as it must be.
+pub type Look = Box<dyn Fn(&Inner) -> Option<String>>;
+
 /// What happens.
 pub enum Act {
     /// The world changes.
     Change(Box<dyn Fn(&mut Inner)>),
-    /// Somebody looks, and says what is not as it must be.
-    Look(Box<dyn Fn(&Inner) -> Option<String>>),
+    /// Somebody looks.
+    Look(Look),
     /// Every operator dies.
     Stop,
     /// An operator starts.

@@ -9,7 +9,7 @@ use super::{
     Scenario,
     budget::{Places, Ready, Told},
     start::key,
-    timeline::{Act, Step, deployment_named},
+    timeline::{Act, Look, Step, deployment_named},
 };
 use crate::{
     api::{
@@ -51,7 +51,7 @@ fn changed(field: &str, value: i64) -> Option<(Kind, &str, i64)> {
 /// What somebody has to look at in the middle of the night.
 #[must_use]
 pub fn looks(scenario: &Scenario) -> Vec<Step> {
-    let look = |at, act: Box<dyn Fn(&Inner) -> Option<String>>| Step { at, by: String::new(), said: String::new(), act: Act::Look(act) };
+    let look = |at, act: Look| Step { at, by: String::new(), said: String::new(), act: Act::Look(act) };
     let budget = &scenario.file.budget;
     let places = budget.places.iter().map(|p| {
         let (at, wanted) = (scenario.instant(p.at), p.clone());
