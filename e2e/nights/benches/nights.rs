@@ -75,7 +75,7 @@ impl Weather {
     fn start(&self, seed: u64) -> Start {
         let spec = json!({"duration": "1h", "returnOver": "30m"});
         shop("2026-12-05T16:30:00Z", seed).sale("tour", OPENS_AT, &[("checkout", 10, 12), ("seat-map", 70, 3)], &spec).with(|inner| {
-            inner.cloud.settings.boots = (Duration::from_secs(5), Duration::from_secs(40));
+            inner.cloud.settings.boots = (Duration::from_secs(5), Duration::from_secs(40)).into();
             for (pool, instance_type, most) in [("lz", "c6i.4xlarge", self.near), ("or", "m6i.4xlarge", self.far)] {
                 if most != usize::MAX {
                     inner.cloud.capacity.insert((instance_type.into(), subnet(pool)), most);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     api::{kinds::Kind, request::Ask},
+    decisions::{Decision, Made},
     sim::What,
 };
 
@@ -34,12 +35,19 @@ impl fmt::Display for Line {
 pub struct Journal {
     /// The lines.
     pub lines: Vec<Line>,
+    /// What was decided by them, and what others did meanwhile.
+    pub decisions: Vec<Made>,
 }
 
 impl Journal {
     /// Adds a line.
     pub fn add(&mut self, at: Timestamp, caller: &str, what: &What, told: &str) {
         self.lines.push(Line { at, caller: caller.to_owned(), what: what.clone(), told: told.to_owned() });
+    }
+
+    /// Adds what was decided.
+    pub fn decided(&mut self, at: Timestamp, by: &str, decisions: impl IntoIterator<Item = Decision>) {
+        self.decisions.extend(decisions.into_iter().map(|decision| Made { at, by: by.to_owned(), decision }));
     }
 
     /// Lines whose text contains `part`.

@@ -51,17 +51,6 @@ fn restarted_every_few_seconds_it_still_is_in_time() {
 }
 
 #[test]
-fn down_from_before_the_start_until_just_before_the_opening_it_catches_up() {
-    let state = whole(tour(3), async |stage| {
-        stage.run_until("2026-12-05T16:40:00Z").await;
-        stage.stop().await;
-        stage.run_until("2026-12-05T16:55:00Z").await;
-        stage.start();
-    });
-    assert_well(&state, "2026-12-05T16:56:30Z");
-}
-
-#[test]
 fn watches_that_are_cut_and_expire_all_the_time_cost_nothing() {
     let state = whole(tour(4), async |stage| {
         stage.run_until("2026-12-05T16:47:30Z").await;

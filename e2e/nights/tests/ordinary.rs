@@ -1,4 +1,4 @@
-//! Nights on which nothing goes wrong.
+//! Nights on which nothing goes wrong, beyond what `e2e/scenarios` show.
 
 use onsale_nights::{
     api::kinds,
@@ -77,53 +77,6 @@ fn the_owners_next_apply_finds_everything_as_it_left_it() {
 }
 
 #[test]
-fn an_hpa_keeps_scaling_above_its_floor_and_gets_its_minimum_back() {
-    let start = sale(shop("2026-12-05T16:30:00Z", 2).hpa("seat-map", 6, 120)).with(|inner| {
-        inner.world.loads.insert(("ticketing".into(), "seat-map".into()), 6);
-    });
-    let state = play(start.build(), async |stage| {
-        let load = |stage: &onsale_nights::night::Stage, n| {
-            stage.sim.with(|inner| {
-                inner.world.loads.insert(("ticketing".into(), "seat-map".into()), n);
-            })
-        };
-        stage.start();
-        stage.run_until("2026-12-05T17:02:00Z").await;
-        assert_eq!(stage.state().store.get(&kinds::SCALERS, "ticketing", "seat-map").unwrap()["spec"]["minReplicas"], 70);
-        load(stage, 95);
-        stage.run_until("2026-12-05T17:08:00Z").await;
-        assert_eq!(stage.state().ready("seat-map"), 95, "an HPA above its floor is demand\n{}", stage.text());
-        load(stage, 6);
-        stage.run_until("2026-12-05T17:40:00Z").await;
-        stage.state()
-    });
-    assert_on_time(&state, "seat-map", 70);
-    assert_eq!(state.phase("tour"), "Completed");
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn an_hpa_that_still_wants_more_keeps_its_nodes_until_it_does_not() {
-    let start = sale(shop("2026-12-05T16:30:00Z", 3).hpa("seat-map", 6, 120)).with(|inner| {
-        inner.world.loads.insert(("ticketing".into(), "seat-map".into()), 60);
-    });
-    let state = play(start.build(), async |stage| {
-        stage.start();
-        stage.run_until("2026-12-05T17:40:00Z").await;
-        let state = stage.state();
-        assert_eq!((state.phase("tour").as_str(), state.ready("seat-map")), ("Returning", 60), "{}", stage.text());
-        assert_eq!(state.condition(&kinds::SALES, "ticketing", "tour", "Ready").unwrap().1, "DemandAboveFloor");
-        stage.sim.with(|inner| {
-            inner.world.loads.insert(("ticketing".into(), "seat-map".into()), 5);
-        });
-        stage.run_until("2026-12-05T17:50:00Z").await;
-        stage.state()
-    });
-    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
-    state.assert_clean(&[]);
-}
-
-#[test]
 fn a_scaled_object_holds_the_floor_where_it_owns_the_hpa() {
     let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "seats", "namespace": "ticketing"},
         "spec": {"scaleTargetRef": {"name": "seat-map"}, "minReplicaCount": 6, "maxReplicaCount": 100}});
@@ -147,28 +100,6 @@ fn a_scaled_object_holds_the_floor_where_it_owns_the_hpa() {
     });
     assert_on_time(&state, "seat-map", 70);
     assert_eq!(state.phase("tour"), "Completed");
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn two_sales_on_one_workload_add_up_and_end_one_after_the_other() {
-    let more = json!({"duration": "10m", "returnOver": "5m"});
-    let start = shop("2026-12-05T16:30:00Z", 5).sale("tour", "2026-12-05T17:00:00Z", &[("seat-map", 40, 3)], &more).sale(
-        "club",
-        "2026-12-05T17:05:00Z",
-        &[("seat-map", 30, 3)],
-        &json!({"duration": "30m", "returnOver": "5m"}),
-    );
-    let state = play(start.build(), async |stage| {
-        stage.start();
-        stage.run_until("2026-12-05T17:06:00Z").await;
-        assert_eq!(stage.state().ready("seat-map"), 6 + 34 + 24, "{}", stage.text());
-        stage.run_until("2026-12-05T17:25:00Z").await;
-        assert_eq!((stage.state().ready("seat-map"), stage.state().phase("tour").as_str()), (30, "Completed"), "{}", stage.text());
-        stage.run_until("2026-12-05T17:50:00Z").await;
-        stage.state()
-    });
-    assert_eq!(state.phase("club"), "Completed");
     state.assert_clean(&[]);
 }
 

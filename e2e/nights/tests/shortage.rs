@@ -1,19 +1,15 @@
-//! Places that give less than was asked of them.
-
-use std::time::Duration;
+//! Places that give less than was asked of them, beyond what `e2e/scenarios` show.
 
 use onsale_cloud::CloudError;
 use onsale_nights::{
     api::kinds,
     night::{
-        Stage, at,
-        build::{Start, subnet, tour},
+        Stage,
+        build::{Start, tour},
         play,
     },
     sim::Inner,
-    world::nodes,
 };
-use serde_json::json;
 
 fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
     play(start.build(), async |stage| {
@@ -22,21 +18,6 @@ fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
         stage.run_until("2026-12-05T17:45:00Z").await;
         stage.state()
     })
-}
-
-#[test]
-fn a_local_zone_that_runs_dry_half_way_is_made_up_for_in_the_region() {
-    let start = tour(1).with(|inner| {
-        inner.cloud.capacity.insert(("c6i.4xlarge".into(), subnet("lz")), 1);
-    });
-    let state = whole(start, async |stage| {
-        stage.run_until("2026-12-05T16:50:00Z").await;
-        assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-lz=16 zone-or=32", "{}", stage.text());
-        let told = stage.state().condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap();
-        assert_eq!(told, ("False".into(), "InsufficientCapacity".into()));
-    });
-    state.assert_on_time();
-    state.assert_clean(&[]);
 }
 
 #[test]
@@ -59,16 +40,6 @@ fn a_zone_without_any_capacity_or_quota_is_left_out() {
 }
 
 #[test]
-fn instances_that_never_join_are_given_up_and_made_up_for() {
-    let start = tour(3).with(|inner| inner.world.never_join = 2);
-    let state = whole(start, async |_| {});
-    let reached = state.reached("seat-map", 70);
-    assert!(reached.is_some_and(|t| t <= at("2026-12-05T16:51:00Z")), "{reached:?}\n{}", state.journal.text());
-    assert_eq!((state.phase("tour").as_str(), state.cloud.machines.len()), ("Completed", 5));
-    state.assert_clean(&[]);
-}
-
-#[test]
 fn nodes_that_register_without_label_and_taint_are_repaired() {
     let start = tour(4).with(|inner| inner.world.unmarked = 2);
     let state = whole(start, async |stage| {
@@ -81,70 +52,5 @@ fn nodes_that_register_without_label_and_taint_are_repaired() {
         assert_eq!(bare.count(), 0, "{}", stage.text());
     });
     state.assert_on_time();
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn a_node_lost_while_live_is_replaced() {
-    let state = whole(tour(5), async |stage| {
-        stage.run_until("2026-12-05T17:02:00Z").await;
-        stage.sim.with(|inner| {
-            let id = inner.cloud.machines.iter().find(|(_, m)| m.pool_name == "lz").map(|(id, _)| id.clone()).unwrap();
-            nodes::lose(inner, &id);
-        });
-        stage.run_until("2026-12-05T17:08:00Z").await;
-        assert_eq!(stage.state().ready("seat-map"), 70, "{}", stage.text());
-    });
-    state.assert_on_time();
-    assert_eq!(state.cloud.machines.len(), 4);
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn throttling_and_lists_that_lag_behind_launch_nothing_twice() {
-    let start = tour(6).with(|inner| {
-        inner.cloud.settings.visible_after = Duration::from_secs(45);
-        inner.cloud.throttled_until = Some(at("2026-12-05T16:48:20Z"));
-    });
-    let state = whole(start, async |_| {});
-    assert_eq!(state.cloud.machines.len(), 3, "{}", state.journal.text());
-    state.assert_on_time();
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn a_cloud_that_does_not_answer_freezes_the_return_and_nothing_is_given_back_on_a_guess() {
-    let state = whole(tour(7), async |stage| {
-        stage.run_until("2026-12-05T17:09:00Z").await;
-        stage.sim.with(|inner| inner.cloud.blind_until = Some(at("2026-12-05T17:30:00Z")));
-        stage.run_until("2026-12-05T17:29:00Z").await;
-        let state = stage.state();
-        assert_eq!((state.phase("tour").as_str(), state.cloud.alive()), ("Returning", 3), "{}", stage.text());
-        assert_eq!(state.condition(&kinds::POOLS, "", "lz", "CapacityReady").unwrap().0, "Unknown");
-    });
-    assert_eq!(state.phase("tour"), "Completed");
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn a_budget_that_refuses_evictions_delays_the_return_and_forces_nothing() {
-    // Three of the seat map's pods sit alone on a node of the region, and the data centre is full: they move only one at a time.
-    let start = tour(8).budget("seat-map", &json!(1));
-    let state = whole(start, async |stage| {
-        stage.run_until("2026-12-05T17:20:00Z").await;
-    });
-    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
-    state.assert_clean(&[]);
-}
-
-#[test]
-fn policies_that_are_not_in_force_are_said_and_nothing_is_scaled_into_nowhere() {
-    let start = tour(9).with(|inner| inner.world.policies_off = true);
-    let state = whole(start, async |stage| {
-        stage.run_until("2026-12-05T16:55:00Z").await;
-        let risk = stage.state().condition(&kinds::SALES, "ticketing", "tour", "AtRisk").unwrap();
-        assert_eq!(risk.0, "True", "{}", stage.text());
-    });
-    assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
     state.assert_clean(&[]);
 }

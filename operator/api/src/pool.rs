@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -274,9 +275,20 @@ pub struct Launch {
     /// The call has been answered: `instances` is complete.
     #[serde(default)]
     pub resolved: bool,
+    /// When it was answered: a cloud that is silent answers long after the entry was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Time>,
     /// Instances that it made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<String>,
+}
+
+impl Launch {
+    /// When its instances were made, as far as it says: when it was answered, or else when it was written.
+    #[must_use]
+    pub fn made_at(&self) -> Timestamp {
+        self.answered_at.as_ref().unwrap_or(&self.at).0
+    }
 }
 
 /// What a pool could not give of one instance type, or in one subnet.

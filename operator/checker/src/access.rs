@@ -30,10 +30,10 @@ pub fn selects(pool: &Pool, sale: &Sale) -> bool {
 
 /// The sale may use the pool: by what is declared now or, while it is active, by what its workloads were promised.
 pub fn open(view: &View<'_>, pool: &Pool, sale: &Sale) -> bool {
-    !pool.deleting && ((admits(view.seen, pool, sale) && selects(pool, sale)) || promised(view, pool, sale))
+    (!pool.deleting && admits(view.seen, pool, sale) && selects(pool, sale)) || promised(view, pool, sale)
 }
 
-/// The sale is active, and a placement of its workloads names the pool: closing a pool takes effect after the window.
+/// The sale is active, and a placement of its workloads names the pool: closing or deleting a pool takes effect after the window.
 fn promised(view: &View<'_>, pool: &Pool, sale: &Sale) -> bool {
     let placements = || sale.workload_ids().filter_map(|id| view.seen.workload(&id)?.placement.as_ref());
     let starts = || view.sales().any(|(other, plan)| other.id == sale.id && plan.phase.is_active());

@@ -24,7 +24,8 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         }
         permitted(view, index, workload, work, found);
     }
-    for (sale, plan) in view.sales().filter(|(_, plan)| plan.phase != Phase::Invalid) {
+    // What is over lists what it used.
+    for (sale, plan) in view.sales().filter(|(_, plan)| plan.phase == Phase::Scheduled || plan.phase.is_active()) {
         for name in &plan.pools {
             if let Some((pool, _)) = view.pool(name) {
                 refusals(view, pool, &[sale], &sale.id.to_string(), "the sale lists", found);
@@ -142,6 +143,12 @@ mod tests {
         };
         night().seen(|s| s.sales[0].spec.placement = selected("tickets").unwrap()).passes();
         night().seen(|s| s.sales[0].spec.placement = selected("billing").unwrap()).breaks(Rule::PoolSelected);
+    }
+
+    #[test]
+    fn a_pool_that_is_being_deleted_keeps_what_it_promised_and_promises_nothing_more() {
+        night().seen(|s| s.pools[1].deleting = true).breaks(Rule::PoolSelected);
+        night().recorded().seen(|s| s.pools[1].deleting = true).passes();
     }
 
     #[test]

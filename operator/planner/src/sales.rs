@@ -119,7 +119,7 @@ fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
             all.extend(work.problems.iter().filter(blocks).cloned());
         }
     }
-    all.extend(seen.workloads_of(index).filter_map(|w| unstamped(w, sale)));
+    all.extend(seen.workloads_of(index).filter_map(|w| unstamped(w, sale, seen.now)));
     if sale.spec.on_shortfall == OnShortfall::Hold && ours.iter().any(|w| w.unplaced > 0) {
         let message =
             "onShortfall is Hold: what could be had is prepared, the rest waits for you to raise limits or budget, or to set Proceed"
@@ -131,11 +131,16 @@ fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
 }
 
 /// The overlay is in force, and the newest pod came without its stamp: the admission policies do nothing for it.
-fn unstamped(workload: &Workload, sale: &Sale) -> Option<Waiting> {
+fn unstamped(workload: &Workload, sale: &Sale, now: Timestamp) -> Option<Waiting> {
     /// Pods that were made while the overlay was being written may lack it.
     const WRITING: SignedDuration = SignedDuration::from_secs(5);
-    let since = sale.status.entered.preparing.as_ref()?.0 + WRITING;
-    let newest = workload.pods.iter().filter(|p| !p.terminating && p.created_at > since).max_by_key(|p| p.created_at)?;
+    /// By then stamped ones would be there beside them or in their place.
+    const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+    let since = sale.status.entered.preparing.as_ref()?.0;
+    let newest = workload.pods.iter().filter(|p| !p.terminating && p.created_at >= since).max_by_key(|p| p.created_at)?;
+    if newest.created_at <= since + WRITING && now.duration_since(newest.created_at) <= PATIENCE {
+        return None;
+    }
     let message = format!(
         "new pods of {} do not carry the stamp of its overlay: are the chart's admission policies installed (placement.policies)?",
         workload.id

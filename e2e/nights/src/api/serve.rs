@@ -23,7 +23,7 @@ use super::{
     write::{self, Answer},
 };
 use crate::{
-    journal,
+    decisions, journal,
     sim::{Caller, Fate, Inner, Sim, What},
 };
 
@@ -147,6 +147,8 @@ fn carry_out(inner: &mut Inner, caller: &Caller, what: &What, ask: &Ask) -> Resu
     };
     inner.journal.add(inner.now, &caller.name, what, &told);
     if result.is_ok() {
+        let decisions = decisions::of_write(inner, ask, before.as_deref(), after.as_deref());
+        inner.journal.decided(inner.now, &caller.name, decisions);
         crate::rules::after_write(inner, ask, before.as_deref(), after.as_deref());
     }
     result

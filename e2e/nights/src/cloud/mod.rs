@@ -11,6 +11,7 @@ use onsale_cloud::{Cloud, CloudError, Instance, LaunchOrder, Launched, Owner};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    decisions::{self, Decision},
     rules,
     sim::{Caller, Fate, Inner, Sim, What},
 };
@@ -31,7 +32,15 @@ impl SimCloud {
     }
 
     async fn arrive(&self, region: &str) -> Result<(), CloudError> {
-        let (answers_after, throttled) = self.sim.with(|inner| (inner.cloud.answers_after(region), inner.cloud.throttled(inner.now)));
+        let (answers_after, throttled, silent_until) = self.sim.with(|inner| {
+            let silent_until = inner.cloud.silent_until.filter(|until| *until > inner.now);
+            (inner.cloud.answers_after(region), inner.cloud.throttled(inner.now), silent_until)
+        });
+        if let Some(until) = silent_until {
+            // Callers have their own patience, and mostly do not hear this answer.
+            sleep_until(self.sim.clock().instant(until)).await;
+            return Err(CloudError::Unavailable { message: "no answer (injected fault)".to_owned() });
+        }
         sleep_until(Instant::now() + answers_after).await;
         if throttled { Err(CloudError::Throttled) } else { Ok(()) }
     }
@@ -56,6 +65,13 @@ fn launch(inner: &mut Inner, caller: &Caller, what: &What, order: &LaunchOrder) 
     inner.world.stirred = true;
     let told = result.as_ref().map_or_else(ToString::to_string, |l| format!("-> {}", l.instances.join(" ")));
     inner.journal.add(inner.now, &caller.name, what, &told);
+    let decision = Decision::Launch {
+        pool: order.owner.pool_name.clone(),
+        instance_type: order.instance_type.clone(),
+        asked: usize::try_from(order.count).unwrap_or_default(),
+        got: result.as_ref().map(|l| l.instances.len()).map_err(ToString::to_string),
+    };
+    inner.journal.decided(inner.now, &caller.name, [decision]);
     result
 }
 
@@ -65,6 +81,8 @@ fn terminate(inner: &mut Inner, caller: &Caller, what: &What, instances: &[Strin
     inner.world.stirred = true;
     let told = result.as_ref().map_or_else(ToString::to_string, |()| String::new());
     inner.journal.add(inner.now, &caller.name, what, &told);
+    let decisions = decisions::given_back(inner, instances, result.is_err().then_some(told.as_str()));
+    inner.journal.decided(inner.now, &caller.name, decisions);
     result
 }
 

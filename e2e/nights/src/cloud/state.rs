@@ -8,13 +8,13 @@ use std::{
 use jiff::Timestamp;
 use onsale_cloud::{CloudError, Instance, InstanceState, LaunchOrder, Launched, Owner};
 
-use crate::random::Random;
+use crate::random::{Delay, Random};
 
 /// How the cloud behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// From launch to running: least and most.
-    pub boots: (Duration, Duration),
+    /// From launch to running.
+    pub boots: Delay,
     /// A launched instance is missing from lists for this long.
     pub visible_after: Duration,
     /// A terminated instance is listed as leaving for this long.
@@ -26,7 +26,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let secs = Duration::from_secs;
-        Self { boots: (secs(8), secs(15)), visible_after: secs(3), gone_after: secs(20), answers_after: Duration::from_millis(300) }
+        Self { boots: (secs(8), secs(15)).into(), visible_after: secs(3), gone_after: secs(20), answers_after: Duration::from_millis(300) }
     }
 }
 
@@ -56,6 +56,11 @@ pub struct State {
     pub zones: BTreeMap<String, String>,
     /// How many instances of a type may exist at once in a subnet; unlimited where nothing is said.
     pub capacity: BTreeMap<(String, String), usize>,
+    /// How many instances of a type the account may have, everywhere together; unlimited where nothing is said. (AWS counts vCPUs of a family of types in a
+    /// region.)
+    pub quota: BTreeMap<String, usize>,
+    /// From launch to running, for pools where that is not as everywhere.
+    pub boots: BTreeMap<String, Delay>,
     /// How long calls to a region take, where that is not as everywhere.
     pub slow: BTreeMap<String, Duration>,
     /// Subnets without free addresses.
@@ -66,6 +71,10 @@ pub struct State {
     pub throttled_until: Option<Timestamp>,
     /// Lists fail before this instant.
     pub blind_until: Option<Timestamp>,
+    /// No call is answered before this instant.
+    pub silent_until: Option<Timestamp>,
+    /// Refuses every launch while it is there.
+    pub refuses: Option<CloudError>,
     /// Refuses the next launches, in order.
     pub refusals: Vec<CloudError>,
     /// Every instance that ever was.
@@ -102,11 +111,15 @@ impl State {
             settings: Settings::default(),
             zones: BTreeMap::new(),
             capacity: BTreeMap::new(),
+            quota: BTreeMap::new(),
+            boots: BTreeMap::new(),
             slow: BTreeMap::new(),
             full: BTreeSet::new(),
             kept: BTreeSet::new(),
             throttled_until: None,
             blind_until: None,
+            silent_until: None,
+            refuses: None,
             refusals: Vec::new(),
             machines: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -151,10 +164,20 @@ impl State {
         if !self.refusals.is_empty() {
             return Err(self.refusals.remove(0));
         }
+        if let Some(refusal) = &self.refuses {
+            return Err(refusal.clone());
+        }
         if self.full.contains(&order.subnet) {
             return Err(CloudError::AddressesExhausted { subnet: order.subnet.clone() });
         }
-        let count = usize::try_from(order.count).unwrap_or_default().min(self.room(order));
+        let wanted = usize::try_from(order.count).unwrap_or_default();
+        // As on AWS: an order beyond the quota gets nothing at all.
+        let running = self.machines.values().filter(|m| m.is_alive() && m.instance.instance_type == order.instance_type).count();
+        if let Some(quota) = self.quota.get(&order.instance_type).filter(|quota| running + wanted > **quota) {
+            let message = format!("{quota} allowed, {running} there, {wanted} asked for");
+            return Err(CloudError::QuotaExhausted { instance_type: order.instance_type.clone(), message });
+        }
+        let count = wanted.min(self.room(order));
         if count == 0 {
             return Err(CloudError::InsufficientCapacity { instance_type: order.instance_type.clone(), place: order.subnet.clone() });
         }
@@ -165,7 +188,8 @@ impl State {
 
     fn start(&mut self, order: &LaunchOrder, now: Timestamp) -> String {
         let id = format!("i-{:017x}", self.machines.len() + 1);
-        let boots = self.random.between(self.settings.boots);
+        let boots = self.boots.get(&order.owner.pool_name).copied().unwrap_or(self.settings.boots);
+        let boots = self.random.draw(boots);
         let instance = Instance {
             id: id.clone(),
             instance_type: order.instance_type.clone(),

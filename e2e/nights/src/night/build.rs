@@ -80,9 +80,17 @@ pub fn delete(inner: &mut Inner, kind: Kind, name: &str) {
 /// # Panics
 /// When it is refused: tests write what is valid.
 pub fn put(inner: &mut Inner, object: &Value, manager: &str) {
-    let kind = kinds::of(object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
-    assert!(kind.is_some(), "this API does not serve {} {}", object["apiVersion"], object["kind"]);
-    let Some(kind) = kind else { return };
+    let written = try_put(inner, object, manager);
+    assert!(written.is_ok(), "{object} is refused: {written:?}");
+}
+
+/// The same, for objects that others wrote.
+///
+/// # Errors
+/// What the API says against it.
+pub fn try_put(inner: &mut Inner, object: &Value, manager: &str) -> Result<(), String> {
+    let (version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+    let kind = kinds::of(version, kind).ok_or_else(|| format!("this API does not serve {kind:?} of {version:?}"))?;
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let namespace = if kind.namespaced && text("namespace").is_empty() { NAMESPACE.to_owned() } else { text("namespace") };
     let there = inner.store.get(kind, &namespace, &text("name")).is_some();
@@ -90,8 +98,7 @@ pub fn put(inner: &mut Inner, object: &Value, manager: &str) {
     let name = if there { text("name") } else { String::new() };
     let query = BTreeMap::from([("fieldManager".to_owned(), manager.to_owned())]);
     let ask = Ask { verb, kind, namespace, name, sub: None, query, body: object.clone() };
-    let written = write::write(&mut inner.store, &ask, inner.now);
-    assert!(written.is_ok(), "{object} is refused: {written:?}");
+    write::write(&mut inner.store, &ask, inner.now).map(drop).map_err(|failure| failure.message)
 }
 
 impl Start {

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use onsale_controller::{
-    Clock, Config,
+    Clock, Config, Telemetry,
     executor::Inline,
     lease::{LeaseConfig, lead},
 };
@@ -49,6 +49,8 @@ pub struct Stage {
     controllers: BTreeMap<String, JoinHandle<String>>,
     /// They may end by themselves: with the lease.
     candidates: BTreeMap<String, (watch::Sender<bool>, JoinHandle<()>)>,
+    /// What each controller that was ever started counted.
+    telemetries: Vec<Telemetry>,
     world: JoinHandle<()>,
     started: usize,
 }
@@ -86,7 +88,8 @@ pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
         let (list_active, watch_timeout) = (Duration::from_secs(5), Duration::from_secs(290));
         let (instance, executor) = ("nights".to_owned(), Arc::new(Inline));
         let config = Config { instance, executor, list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
-        let mut stage = Stage { sim, config, controllers: BTreeMap::new(), candidates: BTreeMap::new(), world, started: 0 };
+        let mut stage =
+            Stage { sim, config, controllers: BTreeMap::new(), candidates: BTreeMap::new(), telemetries: Vec::new(), world, started: 0 };
         let result = script(&mut stage).await;
         stage.stop().await;
         stage.world.abort();
@@ -141,7 +144,8 @@ impl Stage {
         let caller = Caller { name: format!("c{}", self.started), controlled: true };
         let client = Server::client(&self.sim, caller.clone());
         let cloud = SimCloud::new(&self.sim, caller.clone());
-        let config = Config { telemetry: Default::default(), ..self.config.clone() };
+        let config = Config { telemetry: Telemetry::default(), ..self.config.clone() };
+        self.telemetries.push(config.telemetry.clone());
         Process { caller, client, cloud, clock: Arc::new(self.sim.skewed()), config }
     }
 
@@ -158,6 +162,29 @@ impl Stage {
             // Cancelled, which is what was asked for.
             let _ = task.await;
         }
+    }
+
+    /// Stops one of them, as a crash does.
+    pub async fn stop_one(&mut self, name: &str) {
+        if let Some(task) = self.controllers.remove(name) {
+            self.sim.bury(name);
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Names of the controllers that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        self.controllers.keys().cloned().collect()
+    }
+
+    /// What the checker said against plans and steps of all controllers so far, one line of the metrics per rule.
+    #[must_use]
+    pub fn objections(&self) -> Vec<String> {
+        let texts = self.telemetries.iter().map(|t| t.metrics.text());
+        let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines.filter(|l| l.starts_with("onsale_plan_violations_total{") && !l.ends_with(" 0")).collect()
     }
 
     /// Stops every controller and starts one.
@@ -183,7 +210,15 @@ impl Stage {
     /// # Panics
     /// When a controller ended by itself.
     pub async fn run_until(&mut self, instant: &str) {
-        sleep_until(self.sim.clock().instant(at(instant))).await;
+        self.run_to(at(instant)).await;
+    }
+
+    /// The same.
+    ///
+    /// # Panics
+    /// When a controller ended by itself.
+    pub async fn run_to(&mut self, instant: Timestamp) {
+        sleep_until(self.sim.clock().instant(instant)).await;
         self.assert_running();
     }
 

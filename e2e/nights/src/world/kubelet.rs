@@ -20,16 +20,17 @@ fn uid(pod: &Value) -> String {
 
 /// Starts what is bound and stops what is deleted.
 pub fn follow(inner: &mut Inner) {
-    let pods: Vec<Arc<Value>> = inner.store.list(&kinds::PODS).filter(|p| p["spec"]["nodeName"].is_string()).cloned().collect();
+    let concerned = |p: &&Arc<Value>| p["spec"]["nodeName"].is_string() && (is_leaving(p) || !is_ready(p));
+    let pods: Vec<Arc<Value>> = inner.store.list(&kinds::PODS).filter(concerned).cloned().collect();
     for pod in pods {
         let (key, uid) = (key_of(&pod), uid(&pod));
         if is_leaving(&pod) {
             if inner.world.stopping.insert(uid.clone()) {
-                let stops = inner.world.random.between(inner.world.settings.stops);
+                let stops = inner.world.random.draw(inner.world.settings.stops);
                 inner.world.after(inner.now, stops, Timer::PodGone(key, uid));
             }
-        } else if !is_ready(&pod) && inner.world.starting.insert(uid.clone()) {
-            let starts = inner.world.random.between(inner.world.settings.starts);
+        } else if inner.world.starting.insert(uid.clone()) {
+            let starts = inner.world.random.draw(inner.world.settings.starts);
             inner.world.after(inner.now, starts, Timer::PodReady(key, uid));
         }
     }

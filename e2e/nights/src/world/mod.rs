@@ -26,21 +26,21 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     api::{kinds, store::Key},
-    random::Random,
+    random::{Delay, Random},
     sim::{Inner, Sim},
 };
 
 /// How fast the world is.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// From a bound pod to a Ready one: least and most.
-    pub starts: (Duration, Duration),
+    /// From a bound pod to a Ready one.
+    pub starts: Delay,
     /// From a deleted pod to one that is gone.
-    pub stops: (Duration, Duration),
+    pub stops: Delay,
     /// From a running instance to a node.
-    pub joins: (Duration, Duration),
+    pub joins: Delay,
     /// From a node to a Ready node.
-    pub node_ready: (Duration, Duration),
+    pub node_ready: Delay,
     /// From a terminated instance to a node that is gone.
     pub node_gone: Duration,
     /// Admission policies see an overlay this much later.
@@ -57,10 +57,10 @@ impl Default for Settings {
     fn default() -> Self {
         let (secs, millis) = (Duration::from_secs, Duration::from_millis);
         Self {
-            starts: (millis(800), secs(3)),
-            stops: (millis(500), secs(2)),
-            joins: (secs(5), secs(12)),
-            node_ready: (secs(1), secs(4)),
+            starts: (millis(800), secs(3)).into(),
+            stops: (millis(500), secs(2)).into(),
+            joins: (secs(5), secs(12)).into(),
+            node_ready: (secs(1), secs(4)).into(),
             node_gone: secs(10),
             policy_lag: millis(60),
             hpa_sync: secs(15),

@@ -30,7 +30,7 @@ pub fn follow(inner: &mut Inner) {
             if inner.world.never_join > 0 {
                 inner.world.never_join -= 1;
             } else {
-                let joins = inner.world.random.between(inner.world.settings.joins);
+                let joins = inner.world.random.draw(inner.world.settings.joins);
                 let wait = runs_at.duration_since(now).unsigned_abs() + joins;
                 inner.world.after(now, wait, Timer::Join(id.clone()));
             }
@@ -65,7 +65,7 @@ pub fn join(inner: &mut Inner, id: &str) {
     let status = json!({"allocatable": allocatable, "capacity": allocatable, "conditions": [condition(inner, false)]});
     let node = json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": status});
     if inner.store.create(&kinds::NODES, node, inner.now).is_ok() {
-        let ready = inner.world.random.between(inner.world.settings.node_ready);
+        let ready = inner.world.random.draw(inner.world.settings.node_ready);
         inner.world.after(inner.now, ready, Timer::NodeReady(name));
     }
 }

@@ -15,36 +15,30 @@ use crate::{
     sim::Inner,
 };
 
-type ByOwner = BTreeMap<(String, String, String), Vec<Arc<Value>>>;
-
-/// Pods by namespace, kind and name of their owner; those that leave are left out, finished ones too.
-fn by_owner(inner: &Inner) -> ByOwner {
-    let mut all = ByOwner::new();
-    for pod in inner.store.list(&kinds::PODS).filter(|p| !is_leaving(p) && p["status"]["phase"] != "Failed") {
-        let owner = &pod["metadata"]["ownerReferences"][0];
-        if let (Some(kind), Some(name)) = (owner["kind"].as_str(), owner["name"].as_str()) {
-            all.entry((key_of(pod).0, kind.to_owned(), name.to_owned())).or_default().push(pod.clone());
-        }
+/// Pods by UID of their owner.
+fn by_owner(pods: &[Arc<Value>]) -> BTreeMap<&str, Vec<Arc<Value>>> {
+    let mut all = BTreeMap::<&str, Vec<Arc<Value>>>::new();
+    for pod in pods {
+        all.entry(pod["metadata"]["ownerReferences"][0]["uid"].as_str().unwrap_or_default()).or_default().push(pod.clone());
     }
     all
 }
 
 /// Makes and deletes pods.
 pub fn follow(inner: &mut Inner) {
-    let mut pods = by_owner(inner);
+    // Those that leave are left out, finished ones too.
+    let runs = |p: &&Arc<Value>| !is_leaving(p) && p["status"]["phase"] != "Failed";
+    let pods: Vec<Arc<Value>> = inner.store.list(&kinds::PODS).filter(runs).cloned().collect();
+    let mut pods = by_owner(&pods);
     for kind in [&kinds::DEPLOYMENTS, &kinds::STATEFUL_SETS] {
         let objects: Vec<Arc<Value>> = inner.store.list(kind).cloned().collect();
         for object in objects {
-            let (namespace, name) = key_of(&object);
             let owner = owner(inner, kind, &object);
-            let of =
-                (namespace, owner["kind"].as_str().unwrap_or_default().to_owned(), owner["name"].as_str().unwrap_or_default().to_owned());
-            let there = pods.remove(&of).unwrap_or_default();
-            scale(inner, kind, &object, &owner, there.clone());
-            // Those that were just deleted count no more; those that were just made are not Ready yet.
-            let now = |p: &&Arc<Value>| inner.store.get(&kinds::PODS, &of.0, &key_of(p).1).is_some_and(|p| !is_leaving(p) && is_ready(p));
-            let ready = there.iter().filter(now).count();
-            tell(inner, kind, &(of.0, name), ready);
+            let there = pods.remove(owner["uid"].as_str().unwrap_or_default()).unwrap_or_default();
+            // Those that are just made are not Ready yet.
+            let rest = scale(inner, kind, &object, &owner, there);
+            let ready = rest.iter().filter(|p| is_ready(p)).count();
+            tell(inner, kind, &key_of(&object), ready);
         }
     }
 }
@@ -84,7 +78,8 @@ fn characters(number: &mut u64, count: usize) -> String {
     text
 }
 
-fn scale(inner: &mut Inner, kind: Kind, object: &Value, owner: &Value, mut pods: Vec<Arc<Value>>) {
+/// Makes or deletes pods; returns those that stay.
+fn scale(inner: &mut Inner, kind: Kind, object: &Value, owner: &Value, mut pods: Vec<Arc<Value>>) -> Vec<Arc<Value>> {
     let wanted = usize::try_from(object["spec"]["replicas"].as_i64().unwrap_or(1)).unwrap_or_default();
     let ordered = kind == &kinds::STATEFUL_SETS;
     let namespace = key_of(object).0;
@@ -94,10 +89,13 @@ fn scale(inner: &mut Inner, kind: Kind, object: &Value, owner: &Value, mut pods:
         } else {
             pods.sort_by_key(|p| victim_rank(p));
         }
-        for pod in pods.iter().take(pods.len() - wanted) {
-            inner.store.delete(&kinds::PODS, pod, inner.now);
+        for pod in pods.drain(..pods.len() - wanted) {
+            inner.store.delete(&kinds::PODS, &pod, inner.now);
         }
-        return;
+        return pods;
+    }
+    if pods.len() == wanted {
+        return pods;
     }
     let taken: Vec<usize> = pods.iter().map(|p| ordinal(p)).collect();
     let mut free = (0..wanted).filter(|n| !taken.contains(n));
@@ -107,6 +105,7 @@ fn scale(inner: &mut Inner, kind: Kind, object: &Value, owner: &Value, mut pods:
         let cut: String = if ordered { prefix.to_owned() } else { prefix.chars().take(57).collect() };
         create(inner, &namespace, &format!("{cut}-{suffix}"), object, owner);
     }
+    pods
 }
 
 fn random_suffix(inner: &mut Inner) -> String {

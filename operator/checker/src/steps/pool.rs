@@ -144,7 +144,7 @@ fn there(case: &Case<'_>, kind: &str, counts: impl Fn(&Instance) -> bool) -> i32
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let late = |at| case.view.now.duration_since(at).as_secs() < LATE_SECONDS;
     let gone = |id: &String| case.pool.instances.iter().flatten().any(|i| i.id == *id);
-    let unseen = ledger().filter(|l| l.resolved && late(l.at.0)).flat_map(|l| &l.instances).filter(|id| !gone(id)).count();
+    let unseen = ledger().filter(|l| l.resolved && late(l.made_at())).flat_map(|l| &l.instances).filter(|id| !gone(id)).count();
     let unresolved: i32 = ledger().filter(|l| !l.resolved).map(|l| l.count).sum();
     // What is seen and in no resolved entry may be what an unresolved one made.
     let made = number(seen.iter().filter(|id| !listed(id)).count());

@@ -266,6 +266,7 @@ impl Night {
             count,
             at: Time(now),
             resolved: true,
+            answered_at: Some(Time(now)),
             instances,
         });
         let all = pool.instances.get_or_insert_default();

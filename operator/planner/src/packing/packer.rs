@@ -106,8 +106,10 @@ impl<'a> Packer<'a> {
             let unplaced = self.put(work, missing, None, &mut blocked);
             if let Some(packed) = placed.get_mut(&work.index) {
                 packed.unplaced = unplaced;
-                let why = blocked.into_iter().filter(|_| unplaced > 0).map(|((reason, _), w)| Waiting { reason, ..w });
-                packed.waiting_for = why.collect();
+                let mut why: Vec<((Reason, String), Waiting)> = blocked.into_iter().filter(|_| unplaced > 0).collect();
+                // That existing nodes are full is why others are rented: what stands in the way of those comes first.
+                why.sort_by_key(|((_, pool), _)| self.bounds.seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_none()));
+                packed.waiting_for = why.into_iter().map(|(_, waiting)| waiting).collect();
             }
         }
     }

@@ -160,7 +160,7 @@ fn let_go(node: &Node, surplus: &Surplus, gone: &mut Vec<String>) -> Vec<Step> {
 
 fn tidy(plan: &PoolPlan, pool: &Pool, now: Timestamp) -> Option<Step> {
     let none_left = pool.instances.as_ref().is_some_and(Vec::is_empty);
-    let over = |l: &&onsale_api::pool::Launch| l.resolved && (none_left || now.duration_since(l.at.0) > LEDGER_KEEPS);
+    let over = |l: &&onsale_api::pool::Launch| l.resolved && (none_left || now.duration_since(l.made_at()) > LEDGER_KEEPS);
     let sequences: Vec<i64> = pool.status.launches.iter().filter(over).map(|l| l.sequence).collect();
     let shortfalls = plan.released && !pool.status.shortfalls.is_empty();
     (!sequences.is_empty() || shortfalls).then_some(Step::Tidy { sequences, shortfalls })

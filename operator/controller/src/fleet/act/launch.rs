@@ -75,6 +75,7 @@ fn new_entry(job: &Job<'_>, object: &mut CapacityPool, want: &Want<'_>, expected
         count: want.count,
         at: Time(whole_seconds(job.now)),
         resolved: false,
+        answered_at: None,
         instances: Vec::new(),
     };
     status.last_sequence = sequence;
@@ -129,7 +130,7 @@ async fn resolve(job: &Job<'_>, pool: &Pool, entry: &Launch, launched: &Launched
     let message = format!("{short}: {got} of {} were launched", entry.count);
     ledger::change(job, pool, |status| {
         let Some(mine) = status.launches.iter_mut().find(|e| e.sequence == entry.sequence && !e.resolved) else { return false };
-        mine.resolved = true;
+        (mine.resolved, mine.answered_at) = (true, Some(Time(whole_seconds(job.now))));
         mine.instances.clone_from(&launched.instances);
         if got < entry.count {
             let lack = Lack { instance_type: &entry.instance_type, subnet: None, reason: short.reason(), message: message.clone() };

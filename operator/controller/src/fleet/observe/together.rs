@@ -14,10 +14,10 @@ use onsale_planner::snapshot;
 pub fn merge(listed: &[Instance], seen: &BTreeSet<String>, ledger: &[Launch], now: Timestamp, grace: Duration) -> Vec<snapshot::Instance> {
     let exists = |i: &&Instance| i.state != InstanceState::Gone;
     let mut all: BTreeMap<String, snapshot::Instance> = listed.iter().filter(exists).map(|i| (i.id.clone(), brief(i))).collect();
-    let young = |entry: &&Launch| now.duration_since(entry.at.0) < SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
+    let young = |entry: &&Launch| now.duration_since(entry.made_at()) < SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
     for entry in ledger.iter().filter(|e| e.resolved).filter(young) {
         for id in entry.instances.iter().filter(|id| !seen.contains(*id)) {
-            let (instance_type, launched_at) = (entry.instance_type.clone(), entry.at.0);
+            let (instance_type, launched_at) = (entry.instance_type.clone(), entry.made_at());
             all.entry(id.clone()).or_insert(snapshot::Instance {
                 id: id.clone(),
                 instance_type,
@@ -81,6 +81,15 @@ mod tests {
     fn believes_the_ledger_for_a_while_about_instances_that_are_not_listed_yet() {
         assert_eq!(ids(&["i-1"], "2026-12-05T10:00:00Z"), ["i-1", "i-2"]);
         assert_eq!(ids(&["i-1"], "2026-12-05T09:58:00Z"), ["i-1"]);
+    }
+
+    #[test]
+    fn believes_an_answer_that_came_long_after_the_order() {
+        let mut entries = ledger("2026-12-05T09:50:00Z");
+        entries[0].answered_at = Some("2026-12-05T10:03:00Z".parse().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time).unwrap());
+        let now = "2026-12-05T10:04:00Z".parse().unwrap();
+        let all = merge(&[], &BTreeSet::new(), &entries, now, Duration::from_secs(300));
+        assert!(all.len() == 2 && all.iter().all(|i| i.launched_at.to_string() == "2026-12-05T10:03:00Z"), "{all:?}");
     }
 
     #[test]

@@ -42,8 +42,11 @@ impl Case<'_> {
         matches!(self.plan.phase, Phase::Scheduled | Phase::Preparing | Phase::Ready)
     }
     fn missing(&self) -> (Reason, String) {
-        first(self.waiting)
-            .map_or_else(|| (Reason::Preparing, format!("{} replicas find no place", self.plan.unplaced)), |(r, m)| (r, m.to_owned()))
+        let on_their_way = || match self.plan.unplaced {
+            0 => "replicas are not Ready yet".to_owned(),
+            unplaced => format!("{unplaced} replicas find no place"),
+        };
+        first(self.waiting).map_or_else(|| (Reason::Preparing, on_their_way()), |(reason, message)| (reason, message.to_owned()))
     }
     fn lateness(&self) -> String {
         let (at, by) = (self.plan.predicted_ready_at.unwrap_or_default(), self.plan.times.map(|t| t.ready_by).unwrap_or_default());
@@ -188,10 +191,14 @@ fn kept(case: &Case<'_>, type_: &'static str) -> Verdict {
     Verdict { type_, status, reason: why, message: old.map(|c| c.message.clone()).unwrap_or_default() }
 }
 
-/// Worth an alert: the prediction passes ready-by, something is missing, or the sale opened unready.
+/// Worth an alert: the prediction passes ready-by, something is missing, no pod can be placed, or the sale opened unready.
 fn at_risk(case: &Case<'_>) -> Verdict {
     let is = |status, reason, message: &str| verdict(types::AT_RISK, status, reason, message);
     let (started, overdue) = case.plan.times.map_or((false, false), |t| (case.now >= t.starts_at, case.now > t.ready_by));
+    let unstamped = case.waiting.iter().find(|w| w.reason == Reason::PolicyIneffective);
+    if let Some(waiting) = unstamped.filter(|_| case.plan.phase == Phase::Preparing) {
+        return is(true, waiting.reason, &waiting.message);
+    }
     match case.plan.phase {
         Phase::Scheduled | Phase::Preparing | Phase::Ready if case.sale.spec.mode == Mode::Plan && started => {
             is(true, Reason::PlanOnly, "the lead time has begun and mode is still Plan: nothing is prepared; set mode to Live")

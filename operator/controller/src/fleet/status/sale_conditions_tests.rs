@@ -149,6 +149,17 @@ fn a_sale_that_opened_unready_says_so_until_it_is() {
     let mut s = setup(Phase::Live);
     s.plan.all_ready = false;
     assert_eq!((at_risk(&s.case()).reason, ready(&s.case()).status), (Reason::OpenedUnready, Some(false)));
+    assert_eq!(at_risk(&s.case()).message, "opened before everything was Ready: replicas are not Ready yet");
+}
+
+#[test]
+fn policies_that_are_not_in_force_are_a_risk_as_soon_as_they_are_known() {
+    let mut s = setup(Phase::Preparing);
+    s.waiting = vec![Waiting { reason: Reason::PolicyIneffective, message: "no stamp".into(), until: None }];
+    let risk = at_risk(&s.case());
+    assert_eq!((risk.status, risk.reason, risk.message.as_str()), (Some(true), Reason::PolicyIneffective, "no stamp"));
+    s.plan.phase = Phase::Ready;
+    assert_eq!(at_risk(&s.case()).status, Some(false));
 }
 
 #[test]
