@@ -67,8 +67,12 @@ pub enum Reason {
     /// A field has a value that cannot be combined with another.
     InvalidSpec,
     // What stands in the way of a replica or node.
-    /// No pool is open to the namespace, matches `poolSelector` and has a latency figure for every dependency.
+    /// No pool is open to the namespace, is within the `placement` and has a latency figure for every dependency.
     NoPool,
+    /// `placement` of the sale, or of the workload in it, leaves pools out: by their labels, tier or zone.
+    OutsidePlacement,
+    /// Several sales name a workload, and no pool is within the `placement` of all of them.
+    PlacementsDisagree,
     /// Pools name no latency to a site that the workload depends on.
     LatencyUnknown,
     /// Every pool that would have room is farther than `maxLatency`.

@@ -42,8 +42,9 @@ pub struct CapacityPoolSpec {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')").message("zone must be a label value, such as us-west-2-phx-2a"))]
     pub zone: String,
-    /// Round trip from here to each site that workloads depend on, 1 to 64. A site that is not listed is unknown, never zero: workloads that call it are not placed here.
-    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site"]))]
+    /// Round trip from here to each site that workloads depend on, 1 to 64. A site may be listed once for each path to it: the lowest figure counts. A site that is not listed is
+    /// unknown, never zero: workloads that call it are not placed here.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site", "path"]))]
     pub latency: Vec<SiteLatency>,
     /// How long it takes from the first cloud call to Ready pods. Default for ec2 p50 90s, p95 180s; for existing nodes p50 10s, p95 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,9 +82,18 @@ pub struct SiteLatency {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("site must be a name in lower case, such as phx-dc"))]
     pub site: String,
+    /// Name of the way to the site, such as internet or direct-connect, for sites that several ways lead to. Default `default`.
+    #[serde(default = "default_path")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("path must be a name in lower case, such as direct-connect"))]
+    pub path: String,
     /// Round-trip time, 0s to 10s, such as 1.6ms.
     #[x_kube(validation = Rule::new("duration(self) <= duration('10s')").message("rtt must be from 0s to 10s, for example 1.6ms"))]
     pub rtt: GoDuration,
+}
+
+fn default_path() -> String {
+    "default".to_owned()
 }
 
 /// Lead time as two quantiles of one node.

@@ -92,14 +92,19 @@ fn better<'a>(view: &View<'a>, case: &Case<'_>, rank: impl Fn(i32) -> bool, from
 
 fn allowed_by_every_sale(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let near = |max: onsale_api::GoDuration| access::planned_latency(case.work, &pool.name).is_some_and(|latency| latency <= max.micros());
-    let in_reach = view.may_bind(case.work).iter().filter_map(|wish| wish.max_latency).all(near);
-    in_reach && access::usable(view, case.work, pool) && view.deciders(case.work).iter().all(|(sale, _)| access::open(view, pool, sale))
+    let bind = view.may_bind(case.work);
+    let in_reach = bind.iter().filter_map(|(_, wish)| wish.max_latency).all(near);
+    let resides = bind.iter().all(|(sale, wish)| access::resides(pool, sale, wish));
+    in_reach
+        && resides
+        && access::usable(view, case.work, pool)
+        && view.deciders(case.work).iter().all(|(sale, _)| access::open(view, pool, sale))
 }
 
 fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let there = case.work.by_pool.get(&pool.name).copied().unwrap_or_default().max(view.in_pool(case.index, &pool.name));
     let total = share::total(case.work).min(case.work.peak);
-    view.may_bind(case.work).iter().filter_map(|wish| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
+    view.may_bind(case.work).iter().filter_map(|(_, wish)| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
 }
 
 /// The move keeps the pods' own zone spread, counting every zone that any pool of the workload is in.

@@ -31,6 +31,8 @@ pub enum Event {
     Suspend(usize),
     /// The first peak of a sale changes.
     Peak(usize, i32),
+    /// A sale is kept to the tiers of these bits.
+    Tiers(usize, u8),
     /// A sale that is not Live moves by so many minutes.
     Move(usize, i64),
     /// A node of this number changes between Ready and not.
@@ -56,6 +58,7 @@ pub fn moments() -> impl Strategy<Value = Vec<(i64, Event)>> {
         1 => (0..3_usize).prop_map(Event::Delete),
         1 => (0..3_usize).prop_map(Event::Suspend),
         1 => (0..3_usize, 1..80_i32).prop_map(|(n, peak)| Event::Peak(n, peak)),
+        1 => (0..3_usize, 1..=7_u8).prop_map(|(n, tiers)| Event::Tiers(n, tiers)),
         1 => (0..3_usize, -60..120_i64).prop_map(|(n, by)| Event::Move(n, by)),
         1 => (0..12_usize).prop_map(Event::Node),
         1 => (0..5_usize, 0..40_i32).prop_map(|(n, value)| Event::Foreign(n, value)),
@@ -158,6 +161,10 @@ impl Night {
             }
             Event::Suspend(n) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.suspend = !s.spec.suspend),
             Event::Peak(n, peak) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.workloads[0].peak_replicas = peak),
+            Event::Tiers(n, tiers) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| {
+                let placement = s.spec.placement.get_or_insert_default();
+                placement.tiers = world::tiers(tiers);
+            }),
             Event::Move(n, by) => self.all.sales.iter_mut().skip(n).take(1).filter(|s| s.status.phase != Some(Phase::Live)).for_each(|s| {
                 s.spec.opens_at = (s.spec.opens_at.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(by)).to_string();
             }),

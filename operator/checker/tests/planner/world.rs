@@ -7,6 +7,7 @@ use onsale_api::{
     Reason,
     onsale::TargetKind,
     placement::{FloorField, FloorKind},
+    pool::Tier,
 };
 use onsale_planner::{
     Snapshot,
@@ -15,6 +16,19 @@ use onsale_planner::{
 };
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{from_value, json};
+
+/// Tiers by their bit.
+const TIERS: [Tier; 3] = [Tier::OnPrem, Tier::LocalZone, Tier::Region];
+
+/// The bits of a set.
+fn bits(set: u8) -> impl Iterator<Item = u8> {
+    (0..4).filter(move |bit| set & (1 << bit) != 0)
+}
+
+/// The tiers of a set of bits.
+pub fn tiers(set: u8) -> Vec<Tier> {
+    bits(set).map(|bit| TIERS[usize::from(bit)]).collect()
+}
 
 /// The instant that offsets count from.
 pub const T: &str = "2026-12-05T12:00:00Z";
@@ -55,6 +69,8 @@ pub struct PoolSeed {
     pub fleet: u8,
     /// Zone.
     pub zone: u8,
+    /// Tier: 0 on premises, 1 Local Zone, else region.
+    pub tier: u8,
     /// A shortfall of the first type: minutes until it may be tried again.
     pub short: Option<i64>,
     /// The cloud did not answer.
@@ -105,6 +121,10 @@ pub struct SaleSeed {
     pub latency: Option<i64>,
     /// Fleet that it selects.
     pub fleet: Option<u8>,
+    /// Tiers that it allows, as a set of bits: on premises, Local Zone, region.
+    pub tiers: Option<u8>,
+    /// Zones that its first workload is kept to, as a set of bits.
+    pub zones: Option<u8>,
     /// Calls to `dc`; none: no dependencies.
     pub calls: Option<i32>,
     /// Combine as Max.
@@ -122,13 +142,13 @@ pub fn worlds() -> impl Strategy<Value = World> {
 fn pools() -> impl Strategy<Value = PoolSeed> {
     let rtt = prop::sample::select(vec![0_i64, 200, 700, 1_600, 2_000, 2_400, 3_000, 30_000, 60_000]);
     let shape = (any::<bool>(), 0..=3_usize, prop::sample::select(vec![4_i64, 8, 16]), 0..=6_i32, option::weighted(0.2, 0..=4_i32));
-    let place = (rtt, option::weighted(0.7, 0..=9_000_i64), prop::sample::select(vec![3_u8, 3, 3, 1, 0]), 0..=1_u8, 0..=3_u8);
+    let place = (rtt, option::weighted(0.7, 0..=9_000_i64), prop::sample::select(vec![3_u8, 3, 3, 1, 0]), 0..=1_u8, 0..=3_u8, 0..=2_u8);
     let state = (option::weighted(0.2, -20..=20_i64), prop::bool::weighted(0.05), prop::bool::weighted(0.1), prop::bool::weighted(0.15));
     (shape, place, state).prop_map(|(shape, place, state)| {
         let (rented, nodes, cores, limit, each) = shape;
-        let (rtt, second, open, fleet, zone) = place;
+        let (rtt, second, open, fleet, zone, tier) = place;
         let (short, unknown, cordoned, tainted) = state;
-        PoolSeed { rented, nodes, cores, rtt, second, limit, each, open, fleet, zone, short, unknown, cordoned, tainted }
+        PoolSeed { rented, nodes, cores, rtt, second, limit, each, open, fleet, zone, tier, short, unknown, cordoned, tainted }
     })
 }
 
@@ -145,8 +165,10 @@ fn sales() -> impl Strategy<Value = SaleSeed> {
     let wish = (prop::bool::weighted(0.2), -150..=300_i64, vec(option::weighted(0.7, 1..=60_i32), 5));
     let bounds = (option::weighted(0.3, 0..=6_i32), option::weighted(0.3, 0..=4_i32), option::weighted(0.3, 20..=100_u16));
     let reach = (option::weighted(0.3, 1..=300_i64), option::weighted(0.2, 0..=1_u8), option::weighted(0.7, 1..=12_i32), any::<bool>());
-    (wish, bounds, reach, 0..=12_u8).prop_map(|((other, opens, peaks), (nodes, cost, share), (latency, fleet, calls, max), mode)| {
-        SaleSeed { other, opens, peaks, nodes, cost, share, latency, fleet, calls, max, mode }
+    let residency = (option::weighted(0.2, 1..=7_u8), option::weighted(0.2, 1..=15_u8));
+    (wish, bounds, reach, residency, 0..=12_u8).prop_map(|(wish, bounds, (latency, fleet, calls, max), (tiers, zones), mode)| {
+        let ((other, opens, peaks), (nodes, cost, share)) = (wish, bounds);
+        SaleSeed { other, opens, peaks, nodes, cost, share, latency, fleet, tiers, zones, calls, max, mode }
     })
 }
 
@@ -195,7 +217,7 @@ fn pool(i: usize, seed: &PoolSeed) -> Pool {
     if let Some(each) = seed.each {
         allowed["maxNodesEach"] = json!(each);
     }
-    let mut spec = json!({"tier": "Region", "zone": format!("zone-{}", seed.zone), "latency": latency, "nodes": if seed.rented { ec2 } else { existing }});
+    let mut spec = json!({"tier": TIERS[usize::from(seed.tier)], "zone": format!("zone-{}", seed.zone), "latency": latency, "nodes": if seed.rented { ec2 } else { existing }});
     if seed.rented {
         spec["limits"] = json!({"maxNodes": seed.limit});
     }
@@ -354,6 +376,12 @@ fn sale(world: &World, i: usize, seed: &SaleSeed) -> Option<Sale> {
     }
     if let Some(fleet) = seed.fleet {
         spec["placement"] = json!({"poolSelector": {"matchLabels": {"fleet": fleet.to_string()}}});
+    }
+    if let Some(set) = seed.tiers {
+        spec["placement"]["tiers"] = json!(tiers(set));
+    }
+    if let Some(zones) = seed.zones {
+        spec["workloads"][0]["placement"] = json!({"zones": bits(zones).map(|bit| format!("zone-{bit}")).collect::<Vec<_>>()});
     }
     match seed.mode {
         0 => spec["onShortfall"] = json!("Hold"),
