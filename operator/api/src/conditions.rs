@@ -21,6 +21,8 @@ pub mod types {
     pub const CONTESTED: &str = "Contested";
     /// The pool can give what the plan asks of it.
     pub const CAPACITY_READY: &str = "CapacityReady";
+    /// The cloud said how many addresses and vCPUs are left for the pool; only informs.
+    pub const LIMITS_KNOWN: &str = "LimitsKnown";
 }
 
 /// Why something is as it is, or cannot be had. Stable across releases: alerts may name them.
@@ -85,9 +87,9 @@ pub enum Reason {
     BudgetReached,
     /// The cloud has no capacity for the type in the zone.
     InsufficientCapacity,
-    /// The account's quota is used up.
+    /// The account's quota is used up, or would be by what is planned.
     QuotaExhausted,
-    /// The subnet has no free addresses.
+    /// The subnets have no free addresses, or too few for what is planned.
     AddressesExhausted,
     /// The cloud API throttles.
     Throttled,

@@ -14,7 +14,7 @@ use crate::{
     floors,
     pools::stock,
     room::tolerated,
-    share,
+    share, shared,
     spread::{admitted, by_zone},
     view::{View, declared, less, offer, within},
 };
@@ -155,7 +155,13 @@ fn can_open(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, kind
     let mut half = Resources::default();
     half.add(&case.target.requests, SHARE_OF_NEW_NODE);
     let known = pool.instances.is_some() && plan.never_joined.is_empty() && case.target.node_terms.is_empty();
-    !short && known && within(&half, &offer(kind)) && timely(view, case, pool) && limits_left(view, pool) && budgets_left(view, kind)
+    !short
+        && known
+        && within(&half, &offer(kind))
+        && timely(view, case, pool)
+        && limits_left(view, pool)
+        && budgets_left(view, kind)
+        && shared::certain(view, pool, kind)
 }
 
 /// Rented nodes of the pool: what it shall have, has, or fills at the peak.

@@ -43,6 +43,10 @@ pub enum Rule {
     BudgetNodes,
     /// New nodes keep the sale's `budget.maxHourlyCost`.
     BudgetCost,
+    /// New nodes find free addresses in the pools' subnets, as far as the cloud said how many there are.
+    Addresses,
+    /// New nodes keep the account's vCPU quotas, as far as the cloud said what they are.
+    Quota,
     /// New nodes keep the pool's `maxNodesEach` for a namespace.
     NamespaceNodes,
     /// The baseline is the value of the field when no sale was on.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use onsale_api::{
     Reason,
     onsale::TargetKind,
     placement::{FloorField, FloorKind},
-    pool::Tier,
+    pool::{QuotaFacts, SubnetFacts, Tier},
 };
 use onsale_planner::{
     Snapshot,
@@ -44,7 +45,14 @@ pub struct World {
     pub sales: Vec<SaleSeed>,
     /// Nodes are unknown.
     pub blind: bool,
+    /// What the cloud said of three subnets.
+    pub subnets: [Option<Said>; 3],
+    /// What it said of the Standard quota of two regions.
+    pub quotas: [Option<Said>; 2],
 }
+
+/// What the cloud said: minutes ago, and a number of addresses or vCPUs.
+pub type Said = (i64, i32);
 
 /// One pool.
 #[derive(Clone, Debug)]
@@ -79,6 +87,12 @@ pub struct PoolSeed {
     pub cordoned: bool,
     /// The first of its existing nodes carries a taint of somebody else's.
     pub tainted: bool,
+    /// Region, of two.
+    pub region: usize,
+    /// Subnets, as a set of bits.
+    pub subnets: u8,
+    /// Addresses that a node takes.
+    pub addresses: i32,
 }
 
 /// One workload.
@@ -135,8 +149,10 @@ pub struct SaleSeed {
 
 /// Random fleets.
 pub fn worlds() -> impl Strategy<Value = World> {
-    (vec(pools(), 1..=6), vec(works(), 1..=5), vec(sales(), 0..=3), prop::bool::weighted(0.05))
-        .prop_map(|(pools, works, sales, blind)| World { pools, works, sales, blind })
+    let said = |most: i32| option::weighted(0.4, (0..=80_i64, 0..=most));
+    let facts = ([said(9), said(9), said(9)], [said(90), said(90)]);
+    (vec(pools(), 1..=6), vec(works(), 1..=5), vec(sales(), 0..=3), prop::bool::weighted(0.05), facts)
+        .prop_map(|(pools, works, sales, blind, (subnets, quotas))| World { pools, works, sales, blind, subnets, quotas })
 }
 
 fn pools() -> impl Strategy<Value = PoolSeed> {
@@ -144,11 +160,31 @@ fn pools() -> impl Strategy<Value = PoolSeed> {
     let shape = (any::<bool>(), 0..=3_usize, prop::sample::select(vec![4_i64, 8, 16]), 0..=6_i32, option::weighted(0.2, 0..=4_i32));
     let place = (rtt, option::weighted(0.7, 0..=9_000_i64), prop::sample::select(vec![3_u8, 3, 3, 1, 0]), 0..=1_u8, 0..=3_u8, 0..=2_u8);
     let state = (option::weighted(0.2, -20..=20_i64), prop::bool::weighted(0.05), prop::bool::weighted(0.1), prop::bool::weighted(0.15));
-    (shape, place, state).prop_map(|(shape, place, state)| {
+    let cloud = (0..=1_usize, 1..=7_u8, prop::sample::select(vec![1, 1, 1, 2, 3]));
+    (shape, place, state, cloud).prop_map(|(shape, place, state, (region, subnets, addresses))| {
         let (rented, nodes, cores, limit, each) = shape;
         let (rtt, second, open, fleet, zone, tier) = place;
         let (short, unknown, cordoned, tainted) = state;
-        PoolSeed { rented, nodes, cores, rtt, second, limit, each, open, fleet, zone, tier, short, unknown, cordoned, tainted }
+        PoolSeed {
+            rented,
+            nodes,
+            cores,
+            rtt,
+            second,
+            limit,
+            each,
+            open,
+            fleet,
+            zone,
+            tier,
+            short,
+            unknown,
+            cordoned,
+            tainted,
+            region,
+            subnets,
+            addresses,
+        }
     })
 }
 
@@ -186,7 +222,7 @@ pub fn snapshot(world: &World) -> Snapshot {
     sales.sort_by(|a, b| a.id.cmp(&b.id));
     let mut seen = Snapshot {
         sales,
-        pools: world.pools.iter().enumerate().map(|(i, seed)| pool(i, seed)).collect(),
+        pools: world.pools.iter().enumerate().map(|(i, seed)| told(world, pool(i, seed), seed)).collect(),
         workloads,
         nodes: (!world.blind).then_some(nodes),
         namespaces: ["shop", "other"].map(|n| (n.to_owned(), BTreeMap::from([("name".to_owned(), n.to_owned())]))).into(),
@@ -209,8 +245,11 @@ pub fn offer(cores: i64) -> Resources {
 fn pool(i: usize, seed: &PoolSeed) -> Pool {
     let mut latency = vec![json!({"site": "dc", "rtt": format!("{}us", seed.rtt)})];
     latency.extend(seed.second.map(|rtt| json!({"site": "db", "rtt": format!("{rtt}us")})));
-    let types = json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": {"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)}}]);
-    let ec2 = json!({"ec2": {"region": "us-west-2", "launchTemplate": {"name": "burst", "version": "7"}, "subnets": ["subnet-0abc12"], "instanceTypes": types}});
+    let types = json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": {"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)}, "addressesPerNode": seed.addresses}]);
+    let subnets: Vec<String> = bits(seed.subnets).map(|bit| subnet(usize::from(bit))).collect();
+    let region = ["us-west-2", "us-east-1"][seed.region];
+    let ec2 =
+        json!({"ec2": {"region": region, "launchTemplate": {"name": "burst", "version": "7"}, "subnets": subnets, "instanceTypes": types}});
     let existing = json!({"existing": {"selector": {"matchLabels": {"place": format!("pool-{i}")}}}});
     let mut allowed =
         if seed.open == 1 { json!({"from": "Selector", "selector": {"matchLabels": {"name": "shop"}}}) } else { json!({"from": "All"}) };
@@ -237,6 +276,39 @@ fn pool(i: usize, seed: &PoolSeed) -> Pool {
         deleting: false,
         protected: seed.rented && seed.nodes > 0,
         instances: (!(seed.unknown && seed.rented)).then_some(instances),
+    }
+}
+
+/// The `n`th subnet.
+pub fn subnet(n: usize) -> String {
+    format!("subnet-0abc1{n}")
+}
+
+/// A pool with what the cloud said of its subnets and its quota.
+fn told(world: &World, mut pool: Pool, seed: &PoolSeed) -> Pool {
+    for (n, (ago, free)) in world.subnets.iter().enumerate().filter_map(|(n, said)| Some((n, (*said)?))) {
+        tell_subnet(&mut pool, n, free, at(-ago));
+    }
+    if let Some((ago, left)) = world.quotas[seed.region] {
+        tell_quota(&mut pool, left, at(-ago));
+    }
+    pool
+}
+
+/// The cloud says how many addresses of the `n`th subnet are free, if it is the pool's.
+pub fn tell_subnet(pool: &mut Pool, n: usize, free_addresses: i32, at: Timestamp) {
+    let id = subnet(n);
+    pool.status.subnets.retain(|s| s.id != id);
+    if pool.spec.nodes.ec2.as_ref().is_some_and(|ec2| ec2.subnets.contains(&id)) {
+        pool.status.subnets.push(SubnetFacts { id, zone: pool.spec.zone.clone(), free_addresses, at: Time(at) });
+    }
+}
+
+/// The cloud says how many vCPUs of the Standard quota others leave.
+pub fn tell_quota(pool: &mut Pool, left: i32, at: Timestamp) {
+    if pool.spec.nodes.ec2.is_some() {
+        let fact = QuotaFacts { code: "L-1216C47A".into(), name: "Standard".into(), limit: left + 10, used_by_others: 10, at: Time(at) };
+        pool.status.quotas = vec![fact];
     }
 }
 
