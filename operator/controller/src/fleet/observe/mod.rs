@@ -3,10 +3,11 @@
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
 //! - [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
-//!   [`together`]: its lists and the launch ledger
+//!   [`together`]: its lists and the launch ledger; [`facts`]: free addresses and quotas
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
 pub mod custom;
+pub mod facts;
 pub mod gaps;
 pub mod instances;
 pub mod kept;
@@ -58,6 +59,8 @@ pub struct World {
     pub overlays: Store<namespace::OverlayRecord>,
     /// Instances.
     pub instances: instances::Instances,
+    /// Free addresses and quotas.
+    pub facts: facts::Facts,
     /// ScaledObjects.
     pub scaled_objects: scaled_object::ScaledObjects,
 }
@@ -72,6 +75,8 @@ pub struct Observed {
     pub pool_generations: BTreeMap<String, i64>,
     /// Why the instances of a pool are unknown, by its name.
     pub cloud_errors: BTreeMap<String, CloudError>,
+    /// What the cloud said of each rented pool's subnets and quotas, by its name.
+    pub facts: BTreeMap<String, facts::Known>,
 }
 
 /// Why there is nothing to plan with yet.
@@ -147,7 +152,9 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
-    Ok(Observed { snapshot, gaps, pool_generations: generations.unwrap_or_default(), cloud_errors })
+    world.facts.want(facts::wanted(&snapshot, now));
+    let facts = snapshot.pools.iter().filter(|p| p.spec.nodes.ec2.is_some()).map(|p| (p.name.clone(), world.facts.of(p))).collect();
+    Ok(Observed { snapshot, gaps, pool_generations: generations.unwrap_or_default(), cloud_errors, facts })
 }
 
 /// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.
