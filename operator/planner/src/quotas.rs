@@ -67,6 +67,12 @@ impl<'a> Quotas<'a> {
         all
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[Bound<'a>] {
+        &self.0
+    }
+
     /// The quota that instances of the type count against in the pool's region.
     #[must_use]
     pub fn bound(&self, pool: &Pool, instance_type: &str) -> Option<&Bound<'a>> {

@@ -34,8 +34,8 @@ use tokio::{
 use super::World;
 use crate::{config::Config, context::Context};
 
-/// A sale that opens within this time counts: an increase of a quota takes days, and its forecast must know in time to ask.
-const HORIZON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// A sale that opens within this time counts, as long as forecasts look ahead: an increase of a quota takes days or weeks, and must be asked for in time.
+const HORIZON: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// What is known of one pool.
 #[derive(Clone, Debug, Default, PartialEq)]
