@@ -18,32 +18,47 @@ use crate::{
 
 /// Seconds for which the cloud's word counts.
 const COUNTS_SECONDS: i64 = 3_600;
-/// Sets of pools are looked at one by one up to so many pools, which makes 4,096 of them.
-const MOST_POOLS: usize = 12;
+/// Of up to so many pools that share subnets every set is looked at, which makes 256 of them.
+const MOST_POOLS: usize = 8;
 
 /// Nodes by pool and instance type.
 type Nodes<'a> = BTreeMap<&'a str, BTreeMap<&'a str, i64>>;
 
+/// What the cloud said, read once.
+struct Facts<'a> {
+    /// Pools whose subnets are all known, and the addresses of each that are its instances' of before.
+    pools: Vec<(&'a Pool, i64)>,
+    /// Free addresses by subnet.
+    free: BTreeMap<&'a str, i64>,
+    /// Sets of these pools, by index, in which each shares a subnet with another, and the subnets of all of them.
+    sets: Vec<(Vec<usize>, BTreeSet<&'a str>)>,
+    /// Quotas that are known, by region and code.
+    quotas: Vec<(&'a str, &'a QuotaFacts)>,
+    there: Nodes<'a>,
+}
+
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
-    let mut nodes = there(view);
+    let facts = Facts::of(view);
+    let mut nodes = facts.there.clone();
     for (pool, plan) in view.pools() {
         for (kind, n) in &plan.wanted {
             let all = nodes.entry(&pool.name).or_default().entry(kind).or_default();
             *all = (*all).max(i64::from(*n));
         }
     }
-    judge(view, &nodes, "the plan", found);
+    facts.judge(view, &nodes, "the plan", found);
     for forecast in &view.plan.forecasts {
         let kinds =
             forecast.nodes.iter().map(|(pool, kinds)| (pool.as_str(), kinds.iter().map(|(kind, n)| (kind.as_str(), i64::from(*n)))));
         let nodes: Nodes<'_> = kinds.map(|(pool, kinds)| (pool, kinds.collect())).collect();
-        judge(view, &nodes, &format!("the forecast of {}", forecast.sale), found);
+        facts.judge(view, &nodes, &format!("the forecast of {}", forecast.sale), found);
     }
 }
 
 /// The launches that are due, on top of everything that is there.
 pub fn launches(view: &View<'_>, chains: &[Chain], found: &mut Vec<Violation>) {
-    let mut nodes = there(view);
+    let facts = Facts::of(view);
+    let mut nodes = facts.there.clone();
     for chain in chains {
         let ChainKey::Pool(name) = &chain.key else { continue };
         for step in &chain.steps {
@@ -52,7 +67,7 @@ pub fn launches(view: &View<'_>, chains: &[Chain], found: &mut Vec<Violation>) {
             }
         }
     }
-    judge(view, &nodes, "what is launched now", found);
+    facts.judge(view, &nodes, "what is launched now", found);
 }
 
 /// Instances that there are or may be.
@@ -66,62 +81,90 @@ fn there<'a>(view: &View<'a>) -> Nodes<'a> {
     nodes
 }
 
-fn judge(view: &View<'_>, nodes: &Nodes<'_>, what: &str, found: &mut Vec<Violation>) {
-    let now = there(view);
-    let of = |nodes: &Nodes<'_>, pool: &Pool, kind: &InstanceType| -> i64 {
-        nodes.get(pool.name.as_str()).and_then(|kinds| kinds.get(kind.name.as_str())).copied().unwrap_or_default()
-    };
-    let grows = |pool: &Pool, kind: &InstanceType| of(nodes, pool, kind) > of(&now, pool, kind);
-    let bounded: Vec<&Pool> = view.pools().map(|(pool, _)| pool).filter(|pool| said(view, pool).is_some()).collect();
-    for set in sets(bounded.len()) {
-        let pools: Vec<&Pool> = set.iter().map(|i| bounded[*i]).collect();
-        if !hang_together(&pools) {
-            continue;
-        }
-        let subnets: BTreeSet<&str> = pools.iter().flat_map(|p| subnets(p)).collect();
-        let free: i64 = subnets.iter().filter_map(|id| free(view, id)).sum();
-        let wanted: i64 = pools.iter().map(|p| beyond(view, p, nodes).max(0)).sum();
-        if wanted > free && pools.iter().any(|pool| declared(pool).iter().any(|kind| grows(pool, kind))) {
-            let names: Vec<&str> = pools.iter().map(|p| p.name.as_str()).collect();
-            let message = format!("{what} takes {wanted} addresses of {subnets:?}, {free} are free");
-            found.push(Violation::new(Rule::Addresses, names.join(", "), message));
-        }
-    }
-    for (region, code) in quotas(view) {
-        let Some(fact) = quota(view, region, code) else { continue };
-        let counted = |pool: &'_ Pool| -> Vec<(i64, i64, bool)> {
-            let of_quota = declared(pool).iter().filter(|kind| is_of(pool, kind, region, code));
-            of_quota.map(|kind| (of(nodes, pool, kind), vcpus(kind), grows(pool, kind))).collect()
+impl<'a> Facts<'a> {
+    fn of(view: &View<'a>) -> Self {
+        let bounded = view.pools().map(|(pool, _)| pool).filter_map(|pool| Some((pool, said(view, pool)?)));
+        let before = |(pool, at): (&'a Pool, Timestamp)| {
+            let then = pool.instances.iter().flatten().filter(move |i| !i.leaving && i.launched_at < at);
+            (pool, then.map(|i| addresses(pool, &i.instance_type)).sum())
         };
-        let all: Vec<(i64, i64, bool)> = view.pools().flat_map(|(pool, _)| counted(pool)).collect();
-        let wanted: i64 = all.iter().map(|(n, each, _)| n * each).sum();
-        let left = i64::from(fact.limit) - i64::from(fact.used_by_others);
-        if wanted > left && all.iter().any(|(_, _, grows)| *grows) {
-            let message =
-                format!("{what} has {wanted} vCPUs in {region}, {} less {} of others are allowed", fact.limit, fact.used_by_others);
-            found.push(Violation::new(Rule::Quota, code, message));
+        let pools: Vec<(&Pool, i64)> = bounded.map(before).collect();
+        let ids = pools.iter().flat_map(|(pool, _)| subnets(pool));
+        let free = ids.filter_map(|id| Some((id, free(view, id)?))).collect();
+        let known = quotas(view).into_iter().filter_map(|(region, code)| Some((region, quota(view, region, code)?)));
+        Self { sets: sets(&pools), pools, free, quotas: known.collect(), there: there(view) }
+    }
+
+    fn judge(&self, view: &View<'_>, nodes: &Nodes<'_>, what: &str, found: &mut Vec<Violation>) {
+        let grows = |pool: &Pool, kind: &InstanceType| of(nodes, pool, kind) > of(&self.there, pool, kind);
+        let any_grows = |pool: &Pool| declared(pool).iter().any(|kind| grows(pool, kind));
+        let beyond = |(pool, before): &(&Pool, i64)| -> i64 {
+            let all: i64 = nodes.get(pool.name.as_str()).into_iter().flatten().map(|(kind, n)| n * addresses(pool, kind)).sum();
+            (all - before).max(0)
+        };
+        for (set, subnets) in &self.sets {
+            let wanted: i64 = set.iter().map(|i| beyond(&self.pools[*i])).sum();
+            let free: i64 = subnets.iter().filter_map(|id| self.free.get(id)).sum();
+            if wanted > free && set.iter().any(|i| any_grows(self.pools[*i].0)) {
+                let names: Vec<&str> = set.iter().map(|i| self.pools[*i].0.name.as_str()).collect();
+                let message = format!("{what} takes {wanted} addresses of {subnets:?}, {free} are free");
+                found.push(Violation::new(Rule::Addresses, names.join(", "), message));
+            }
+        }
+        for (region, fact) in &self.quotas {
+            let counted = view.pools().flat_map(|(pool, _)| declared(pool).iter().map(move |kind| (pool, kind)));
+            let all: Vec<_> = counted.filter(|(pool, kind)| is_of(pool, kind, region, &fact.code)).collect();
+            let wanted: i64 = all.iter().map(|(pool, kind)| of(nodes, pool, kind) * vcpus(kind)).sum();
+            let left = i64::from(fact.limit) - i64::from(fact.used_by_others);
+            if wanted > left && all.iter().any(|(pool, kind)| grows(pool, kind)) {
+                let message =
+                    format!("{what} has {wanted} vCPUs in {region}, {} less {} of others are allowed", fact.limit, fact.used_by_others);
+                found.push(Violation::new(Rule::Quota, &fact.code, message));
+            }
         }
     }
 }
 
-/// Every set of so many pools but the empty one.
-fn sets(n: usize) -> Vec<Vec<usize>> {
-    if n > MOST_POOLS {
-        return (0..n).map(|i| vec![i]).chain([(0..n).collect()]).collect();
-    }
-    (1..1_usize << n).map(|bits| (0..n).filter(|i| bits & (1 << i) != 0).collect()).collect()
+fn of(nodes: &Nodes<'_>, pool: &Pool, kind: &InstanceType) -> i64 {
+    nodes.get(pool.name.as_str()).and_then(|kinds| kinds.get(kind.name.as_str())).copied().unwrap_or_default()
 }
 
-/// Each shares a subnet with another, so that all are one: what others want of theirs is their own affair.
-fn hang_together(pools: &[&Pool]) -> bool {
-    let Some(first) = pools.first() else { return false };
-    let mut reached: BTreeSet<&str> = subnets(first).collect();
-    for _ in pools {
-        let touched = pools.iter().filter(|p| subnets(p).any(|id| reached.contains(id)));
-        let more: Vec<&str> = touched.flat_map(|p| subnets(p)).collect();
+/// Every set of pools in which each shares a subnet with another, so that all are one: what others want of theirs is their own affair. Of many that hang
+/// together only each one and all of them.
+fn sets<'a>(pools: &[(&'a Pool, i64)]) -> Vec<(Vec<usize>, BTreeSet<&'a str>)> {
+    let of_pool = |i: usize| subnets(pools[i].0).collect::<BTreeSet<&str>>();
+    let mut rest: Vec<usize> = (0..pools.len()).collect();
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    while let Some(first) = rest.pop() {
+        let (mut together, mut reached) = (vec![first], of_pool(first));
+        while let Some(at) = rest.iter().position(|i| !reached.is_disjoint(&of_pool(*i))) {
+            let next = rest.remove(at);
+            reached.extend(of_pool(next));
+            together.push(next);
+        }
+        if together.len() > MOST_POOLS {
+            sets.extend(together.iter().map(|i| vec![*i]));
+            sets.push(together);
+        } else {
+            let chosen = |bits: usize| together.iter().enumerate().filter(move |(n, _)| bits & (1 << n) != 0).map(|(_, i)| *i).collect();
+            sets.extend((1..1_usize << together.len()).map(chosen));
+        }
+    }
+    let subnets = |set: Vec<usize>| {
+        let all = set.iter().flat_map(|i| of_pool(*i)).collect();
+        (set, all)
+    };
+    sets.into_iter().filter(|set| hang_together(pools, set)).map(subnets).collect()
+}
+
+fn hang_together(pools: &[(&Pool, i64)], set: &[usize]) -> bool {
+    let mut reached: BTreeSet<&str> = set.first().into_iter().flat_map(|i| subnets(pools[*i].0)).collect();
+    for _ in set {
+        let touched = set.iter().map(|i| pools[*i].0).filter(|p| subnets(p).any(|id| reached.contains(id)));
+        let more: Vec<&str> = touched.flat_map(subnets).collect();
         reached.extend(more);
     }
-    pools.iter().all(|p| subnets(p).any(|id| reached.contains(id)))
+    set.iter().all(|i| subnets(pools[*i].0).any(|id| reached.contains(id)))
 }
 
 fn subnets(pool: &Pool) -> impl Iterator<Item = &str> {
@@ -149,13 +192,6 @@ fn said(view: &View<'_>, pool: &Pool) -> Option<Timestamp> {
 
 fn addresses(pool: &Pool, kind: &str) -> i64 {
     declared(pool).iter().find(|t| t.name == kind).map_or(1, |t| i64::from(t.addresses_per_node))
-}
-
-/// Addresses that these nodes take of what is free: all, less those of the pool's instances that ran when the cloud was asked.
-fn beyond(view: &View<'_>, pool: &Pool, nodes: &Nodes<'_>) -> i64 {
-    let all: i64 = nodes.get(pool.name.as_str()).into_iter().flatten().map(|(kind, n)| n * addresses(pool, kind)).sum();
-    let before = |at: Timestamp| pool.instances.iter().flatten().filter(move |i| !i.leaving && i.launched_at < at);
-    all - said(view, pool).map_or(0, |at| before(at).map(|i| addresses(pool, &i.instance_type)).sum())
 }
 
 fn vcpus(kind: &InstanceType) -> i64 {

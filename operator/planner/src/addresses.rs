@@ -35,6 +35,8 @@ struct Share {
     own: i64,
     /// When the cloud was asked, about the subnet that it was asked about first.
     said: Timestamp,
+    /// Indices of the pools that share subnets with it, directly or by others, itself included.
+    group: Vec<usize>,
 }
 
 /// Free addresses, by subnet and pool.
@@ -57,9 +59,12 @@ impl Addresses {
             let said = ids.iter().map(|id| known.get(id.as_str()).map(|fact| fact.at.0)).collect::<Option<Vec<_>>>()?.into_iter().min()?;
             let there = pool.instances.iter().flatten().filter(|i| !i.leaving && i.launched_at < said);
             let own = there.map(|i| per_node(pool, &i.instance_type)).sum();
-            Some(Share { subnets: ids.iter().map(|id| index[id.as_str()]).collect(), own, said })
+            Some(Share { subnets: ids.iter().map(|id| index[id.as_str()]).collect(), own, said, group: Vec::new() })
         };
-        let pools: BTreeMap<usize, Share> = seen.pools.iter().enumerate().filter_map(|(i, pool)| Some((i, share(pool)?))).collect();
+        let mut pools: BTreeMap<usize, Share> = seen.pools.iter().enumerate().filter_map(|(i, pool)| Some((i, share(pool)?))).collect();
+        for (i, group) in pools.keys().map(|i| (*i, group(&pools, *i))).collect::<Vec<_>>() {
+            pools.entry(i).and_modify(|share| share.group = group);
+        }
         let mut free: Vec<i64> = known.values().map(|fact| i64::from(fact.free_addresses)).collect();
         for (subnet, free) in free.iter_mut().enumerate() {
             let users = pools.iter().filter(|(_, share)| share.subnets.contains(&subnet)).map(|(i, _)| &seen.pools[*i]);
@@ -86,29 +91,27 @@ impl Addresses {
     /// pool's index, and `more` for this one.
     #[must_use]
     pub fn suffice(&self, pool: usize, more: i64, demand: impl Fn(usize) -> i64) -> bool {
-        if !self.pools.contains_key(&pool) {
-            return true;
-        }
+        let Some(share) = self.pools.get(&pool) else { return true };
         let mut routes = Routes { spare: self.free.clone(), all: Vec::new() };
-        self.group(pool).into_iter().all(|i| {
-            let share = &self.pools[&i];
-            let wanted = demand(i) + if i == pool { more } else { 0 } - share.own;
+        share.group.iter().all(|i| {
+            let share = &self.pools[i];
+            let wanted = demand(*i) + if *i == pool { more } else { 0 } - share.own;
             routes.enter(&share.subnets, wanted.max(0))
         })
     }
+}
 
-    /// The pools that share subnets with this one, directly or by others, itself included.
-    fn group(&self, pool: usize) -> Vec<usize> {
-        let mut group = vec![pool];
-        let mut at = 0;
-        while let Some(i) = group.get(at).copied() {
-            let touches = |share: &Share| share.subnets.iter().any(|s| self.pools[&i].subnets.contains(s));
-            let more: Vec<usize> = self.pools.iter().filter(|(j, share)| !group.contains(j) && touches(share)).map(|(j, _)| *j).collect();
-            group.extend(more);
-            at += 1;
-        }
-        group
+/// The pools that share subnets with this one, directly or by others, itself included.
+fn group(pools: &BTreeMap<usize, Share>, pool: usize) -> Vec<usize> {
+    let mut group = vec![pool];
+    let mut at = 0;
+    while let Some(i) = group.get(at).copied() {
+        let touches = |share: &Share| share.subnets.iter().any(|s| pools[&i].subnets.contains(s));
+        let more: Vec<usize> = pools.iter().filter(|(j, share)| !group.contains(j) && touches(share)).map(|(j, _)| *j).collect();
+        group.extend(more);
+        at += 1;
     }
+    group
 }
 
 /// Free addresses of these subnets of the pool, less what the ledger has launched there since; none where one of them is unknown.

@@ -3,6 +3,7 @@ use onsale_api::Reason;
 use crate::{
     plan::{Plan, plan},
     snapshot::{Instance, Pool, Snapshot},
+    steps::{Step, due},
     testing::{at, free_addresses, node, pool, sale, snapshot, standard_quota, vector, wish, workload},
 };
 
@@ -141,4 +142,41 @@ fn a_launch_refused_for_a_quota_pauses_its_families_in_the_whole_region() {
     };
     assert_eq!(nodes(&refused(Reason::InsufficientCapacity)), "lz-b=6 none=0");
     assert_eq!(nodes(&refused(Reason::QuotaExhausted)), "or=6 none=0");
+}
+
+#[test]
+fn launches_go_where_addresses_are_free() {
+    let mut pools = pools();
+    free_addresses(&mut pools[1], BEFORE, &[(A, 2), (B, 5)]);
+    let mut seen = world(pools);
+    seen.sales[0].protected = true;
+    let chains = due(&plan(&seen, at(NOW)), &seen, at(NOW));
+    let launch = |step: &Step| match step {
+        Step::Launch { subnet, count, .. } => Some((subnet.clone(), *count)),
+        _ => None,
+    };
+    let launches: Vec<(String, i32)> = chains.iter().flat_map(|chain| &chain.steps).filter_map(launch).collect();
+    assert_eq!(launches, [(B.to_owned(), 5), (A.to_owned(), 1)]);
+}
+
+/// The first sale's nodes are gone when the second comes, and what they took of the quota is there for others: a node that nobody uses any more is not taken
+/// again without asking.
+#[test]
+fn what_an_earlier_sale_took_is_free_for_a_later_one_and_no_more_than_that() {
+    let kept_to = |name: &str, peak: i32, zone: &str| {
+        let mut wish = wish(name, peak).calls("phx", 1).build();
+        wish.placement = Some(serde_json::from_value(serde_json::json!({"zones": [zone]})).unwrap());
+        wish
+    };
+    let mut pools = pools();
+    standard_quota(&mut pools[1], "2026-12-05T09:59:00Z", 64, 0);
+    let first = sale("first", vec![kept_to("seat-map", 72, "zone-lz-a")]);
+    let mut second = sale("second", vec![kept_to("checkout", 40, "zone-lz-b"), kept_to("seat-map", 72, "zone-lz-a")]);
+    second.spec.opens_at = "2026-12-06T17:00:00Z".into();
+    let mut works = [workload("checkout", 8, &["dc-1"]), workload("seat-map", 8, &["dc-1"])];
+    works.iter_mut().for_each(|w| w.target.as_mut().unwrap().requests = vector(1_000, 1, 1));
+    let plan = plan(&snapshot(vec![first, second], pools, vec![node("dc-1", "dc")], works.to_vec()), at("2026-12-05T10:00:00Z"));
+    let unplaced = |sale: usize| plan.forecasts[sale].workloads.iter().map(|w| w.unplaced).collect::<Vec<_>>();
+    assert_eq!((unplaced(0), unplaced(1)), (vec![0], vec![0, 32]));
+    assert!(plan.sales[1].waiting_for.iter().any(|w| w.reason == Reason::QuotaExhausted), "{:#?}", plan.sales[1].waiting_for);
 }
