@@ -91,8 +91,33 @@ fn counted(instance: &Instance) -> Option<&'static quota::Quota> {
     quota::of_type(instance.instance_type()?.as_str()).filter(|_| on_demand && !on_host)
 }
 
-/// Cores times threads. Where somebody has switched some off, the quota counts them all the same: then this is too few, and the launch is refused instead.
+/// Cores times threads; the quota counts them all, also those that somebody has switched off, so no fewer than the size in the type's name says.
 fn vcpus(instance: &Instance) -> i32 {
     let of = |n: Option<i32>| n.unwrap_or(1).max(1);
-    instance.cpu_options().map_or(1, |cpu| of(cpu.core_count()).saturating_mul(of(cpu.threads_per_core())))
+    let switched_on = instance.cpu_options().map_or(1, |cpu| of(cpu.core_count()).saturating_mul(of(cpu.threads_per_core())));
+    switched_on.max(instance.instance_type().map_or(1, |kind| by_size(kind.as_str())))
+}
+
+/// `xlarge` has 4 vCPUs and `16xlarge` 64, in every family but those for HPC, which come without threads; other sizes tell nothing.
+fn by_size(instance_type: &str) -> i32 {
+    let (family, size) = instance_type.split_once('.').unwrap_or_default();
+    match size.strip_suffix("xlarge") {
+        Some(times) if !family.starts_with("hpc") => {
+            if times.is_empty() { Ok(1) } else { times.parse() }.map_or(1, |n: i32| n.saturating_mul(4))
+        }
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_in_a_name_says_how_many_vcpus_there_are_at_least() {
+        for (kind, vcpus) in [("c6i.xlarge", 4), ("m5.24xlarge", 96), ("t3.medium", 1), ("hpc6a.48xlarge", 1), ("m5.metal", 1), ("odd", 1)]
+        {
+            assert_eq!(by_size(kind), vcpus, "{kind}");
+        }
+    }
 }
