@@ -74,7 +74,9 @@ fn a_launch_refused_for_a_quota_pauses_its_families_in_the_whole_region() {
 
 #[test]
 fn few_free_addresses_are_planned_with_and_nothing_is_asked_for_that_is_not_there() {
-    let start = tour(10).with(|inner| drop(inner.cloud.addresses.insert(subnet("lz"), 1)));
+    let start = tour(10).with(|inner| {
+        inner.cloud.addresses.insert(subnet("lz"), 1);
+    });
     let state = whole(start, async |stage| {
         stage.run_until("2026-12-05T16:50:00Z").await;
         assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-lz=16 zone-or=32", "{}", stage.text());

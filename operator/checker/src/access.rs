@@ -31,8 +31,8 @@ pub fn admits(seen: &Snapshot, pool: &Pool, sale: &Sale) -> bool {
 fn allows(placement: Option<&Placement>, pool: &Pool) -> bool {
     let Some(Placement { pool_selector, tiers, zones }) = placement else { return true };
     let labels = pool_selector.as_ref().is_none_or(|wanted| selector::matches(wanted, &pool.labels));
-    let tier = tiers.is_empty() || tiers.iter().any(|tier| *tier == pool.spec.tier);
-    let zone = zones.is_empty() || zones.iter().any(|zone| *zone == pool.spec.zone);
+    let tier = tiers.is_empty() || tiers.contains(&pool.spec.tier);
+    let zone = zones.is_empty() || zones.contains(&pool.spec.zone);
     labels && tier && zone
 }
 

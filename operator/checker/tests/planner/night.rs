@@ -18,7 +18,11 @@ use onsale_planner::{
 };
 use proptest::prelude::*;
 
-use crate::world::{self, World, at};
+use crate::{
+    cloud,
+    seeds::World,
+    world::{self, at},
+};
 
 /// What happens at one moment of a night besides the passing of time.
 #[derive(Clone, Copy, Debug)]
@@ -169,8 +173,8 @@ impl Night {
                 placement.tiers = world::tiers(tiers);
             }),
             Event::Cloud(n, free, vcpus) => self.all.pools.iter_mut().for_each(|pool| {
-                world::tell_subnet(pool, n, free, self.now);
-                world::tell_quota(pool, vcpus, self.now);
+                cloud::tell_subnet(pool, n, free, self.now);
+                cloud::tell_quota(pool, vcpus, self.now);
             }),
             Event::Move(n, by) => self.all.sales.iter_mut().skip(n).take(1).filter(|s| s.status.phase != Some(Phase::Live)).for_each(|s| {
                 s.spec.opens_at = (s.spec.opens_at.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(by)).to_string();
@@ -257,7 +261,7 @@ impl Night {
         if gone {
             pool.status.shortfalls.retain(|s| s.instance_type != instance_type);
             let retry_at = Time(now + SignedDuration::from_mins(5));
-            let reason = if index % 2 == 0 { Reason::InsufficientCapacity } else { Reason::QuotaExhausted };
+            let reason = if index.is_multiple_of(2) { Reason::InsufficientCapacity } else { Reason::QuotaExhausted };
             let message = "none left".to_owned();
             pool.status.shortfalls.push(Shortfall {
                 instance_type: instance_type.clone(),
