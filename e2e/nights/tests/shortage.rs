@@ -4,12 +4,13 @@ use onsale_cloud::CloudError;
 use onsale_nights::{
     api::kinds,
     night::{
-        Stage,
-        build::{Start, tour},
+        Stage, at,
+        build::{Start, subnet, tour},
         play,
     },
     sim::Inner,
 };
+use serde_json::json;
 
 fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
     play(start.build(), async |stage| {
@@ -21,10 +22,9 @@ fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
 }
 
 #[test]
-fn a_zone_without_any_capacity_or_quota_is_left_out() {
+fn a_zone_without_any_capacity_is_left_out() {
     for error in [
         CloudError::InsufficientCapacity { instance_type: "c6i.4xlarge".into(), place: "lz".into() },
-        CloudError::QuotaExhausted { instance_type: "c6i.4xlarge".into(), message: "20 vCPU".into() },
         CloudError::AddressesExhausted { subnet: "subnet-0".into() },
         CloudError::Invalid { message: "no such template".into() },
     ] {
@@ -40,6 +40,52 @@ fn a_zone_without_any_capacity_or_quota_is_left_out() {
 }
 
 #[test]
+fn a_launch_refused_for_a_quota_pauses_its_families_in_the_whole_region() {
+    let refusal = CloudError::QuotaExhausted { instance_type: "c6i.4xlarge".into(), message: "20 vCPU".into() };
+    let state = whole(tour(2).with(|inner| inner.cloud.refusals = vec![refusal]), async |stage| {
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        let launches = stage.text().lines().filter(|line| line.contains(" launch ")).count();
+        // That of the region was on its way already; nothing is asked for again before the pause is over, also not there.
+        assert_eq!((launches, stage.state().cloud.machines.len()), (2, 1), "{}", stage.text());
+        let risk = stage.state().condition(&kinds::SALES, "ticketing", "tour", "AtRisk").unwrap();
+        assert_eq!(risk.0, "True", "{}", stage.text());
+    });
+    assert!(state.reached("seat-map", 70).is_some_and(|t| t <= at("2026-12-05T16:53:00Z")), "{}", state.journal.text());
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn few_free_addresses_are_planned_with_and_nothing_is_asked_for_that_is_not_there() {
+    let start = tour(10).with(|inner| {
+        inner.cloud.addresses.insert(subnet("lz"), 1);
+    });
+    let state = whole(start, async |stage| {
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert_eq!(stage.state().spread("seat-map"), "dc=22 zone-lz=16 zone-or=32", "{}", stage.text());
+        assert!(!stage.text().contains("no free addresses"), "{}", stage.text());
+        let pool = stage.state().store.get(&kinds::POOLS, "", "lz").cloned().unwrap();
+        assert_eq!(pool["status"]["subnets"][0]["id"], json!(subnet("lz")), "{pool}");
+    });
+    state.assert_on_time();
+    state.assert_clean(&[]);
+}
+
+#[test]
+fn a_quota_that_is_too_small_is_a_no_go_before_anything_is_launched() {
+    let start = tour(11).with(|inner| inner.cloud.quota = Some((40, 8)));
+    let state = whole(start, async |stage| {
+        stage.run_until("2026-12-05T16:35:00Z").await;
+        let told = stage.state().condition(&kinds::SALES, "ticketing", "tour", "Feasible").unwrap();
+        let sale = stage.state().store.get(&kinds::SALES, "ticketing", "tour").cloned().unwrap();
+        let why = sale["status"]["waitingFor"].as_array().unwrap().iter().find(|w| w["reason"] == "QuotaExhausted");
+        assert!(told.0 == "False" && why.is_some(), "{told:?} {sale}");
+        stage.run_until("2026-12-05T17:00:00Z").await;
+        assert_eq!(stage.state().spread("seat-map"), "dc=28 zone-lz=32", "{}", stage.text());
+        assert!(!stage.text().contains("quota is used up"), "{}", stage.text());
+    });
+    state.assert_clean(&[]);
+}
+
 fn nodes_that_register_without_label_and_taint_are_repaired() {
     let start = tour(4).with(|inner| inner.world.unmarked = 2);
     let state = whole(start, async |stage| {

@@ -21,6 +21,8 @@ pub mod types {
     pub const CONTESTED: &str = "Contested";
     /// The pool can give what the plan asks of it.
     pub const CAPACITY_READY: &str = "CapacityReady";
+    /// The cloud said how many addresses and vCPUs are left for the pool; only informs.
+    pub const LIMITS_KNOWN: &str = "LimitsKnown";
 }
 
 /// Why something is as it is, or cannot be had. Stable across releases: alerts may name them.
@@ -69,8 +71,12 @@ pub enum Reason {
     /// A field has a value that cannot be combined with another.
     InvalidSpec,
     // What stands in the way of a replica or node.
-    /// No pool is open to the namespace, matches `poolSelector` and has a latency figure for every dependency.
+    /// No pool is open to the namespace, is within the `placement` and has a latency figure for every dependency.
     NoPool,
+    /// `placement` of the sale, or of the workload in it, leaves pools out: by their labels, tier or zone.
+    OutsidePlacement,
+    /// Several sales name a workload, and no pool is within the `placement` of all of them.
+    PlacementsDisagree,
     /// Pools name no latency to a site that the workload depends on.
     LatencyUnknown,
     /// Every pool that would have room is farther than `maxLatency`.
@@ -83,9 +89,9 @@ pub enum Reason {
     BudgetReached,
     /// The cloud has no capacity for the type in the zone.
     InsufficientCapacity,
-    /// The account's quota is used up.
+    /// The account's quota is used up, or would be by what is planned.
     QuotaExhausted,
-    /// The subnet has no free addresses.
+    /// The subnets have no free addresses, or too few for what is planned.
     AddressesExhausted,
     /// The cloud API throttles.
     Throttled,

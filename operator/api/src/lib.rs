@@ -4,6 +4,7 @@
 //! - [`conditions`]: condition types, [`conditions::Reason`] (every reason there is) and the one function that makes a condition
 //! - [`duration`], [`money`], [`percent`], [`quantity`]: typed values that users write as text
 //! - [`time`]: from `opensAt` and `timeZone` to an instant
+//! - [`quota`]: which of EC2's vCPU quotas an instance type counts against
 //! - [`selector`]: label selectors, evaluated
 //! - [`names`]: labels, annotations, taints and field managers
 //! - [`generated`]: every file that is derived from these types
@@ -18,6 +19,7 @@ pub mod percent;
 pub mod placement;
 pub mod pool;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod time;
 

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use onsale_api::{Phase, onsale::SaleWorkload, pool::NamespacesFrom, selector};
+use onsale_api::{
+    Phase,
+    onsale::{Placement, SaleWorkload},
+    pool::NamespacesFrom,
+    selector,
+};
 use onsale_planner::{
     Snapshot,
     plan::{Stage, WorkloadPlan},
@@ -22,10 +27,23 @@ pub fn admits(seen: &Snapshot, pool: &Pool, sale: &Sale) -> bool {
     })
 }
 
-/// The sale's `poolSelector` matches the pool.
-pub fn selects(pool: &Pool, sale: &Sale) -> bool {
-    let wanted = sale.spec.placement.as_ref().and_then(|p| p.pool_selector.as_ref());
-    wanted.is_none_or(|wanted| selector::matches(wanted, &pool.labels))
+/// A placement allows the pool: its labels, its tier and its zone, as far as anything is said of them.
+fn allows(placement: Option<&Placement>, pool: &Pool) -> bool {
+    let Some(Placement { pool_selector, tiers, zones }) = placement else { return true };
+    let labels = pool_selector.as_ref().is_none_or(|wanted| selector::matches(wanted, &pool.labels));
+    let tier = tiers.is_empty() || tiers.contains(&pool.spec.tier);
+    let zone = zones.is_empty() || zones.contains(&pool.spec.zone);
+    labels && tier && zone
+}
+
+/// The sale's placement allows the pool, and so does that of this workload.
+pub fn resides(pool: &Pool, sale: &Sale, wish: &SaleWorkload) -> bool {
+    allows(sale.spec.placement.as_ref(), pool) && allows(wish.placement.as_ref(), pool)
+}
+
+/// The sale may use the pool for some workload, by its placements.
+fn selects(pool: &Pool, sale: &Sale) -> bool {
+    sale.spec.workloads.iter().any(|wish| resides(pool, sale, wish))
 }
 
 /// The sale may use the pool: by what is declared now or, while it is active, by what its workloads were promised.
@@ -81,7 +99,7 @@ pub fn rank(work: &WorkloadPlan, pool: &str) -> Option<i32> {
 
 /// The strictest bound of the active sales that name the workload, in microseconds.
 pub fn max_latency(view: &View<'_>, work: &WorkloadPlan) -> Option<i64> {
-    view.bounding(work).iter().filter_map(|wish| wish.max_latency).map(|m| m.micros()).min()
+    view.bounding(work).iter().filter_map(|(_, wish)| wish.max_latency).map(|m| m.micros()).min()
 }
 
 /// A sale that holds, names the workload and may use the pool: one that opens it, in reach of its bound and with every figure known.

@@ -93,6 +93,19 @@ mod tests {
     }
 
     #[test]
+    fn of_several_paths_the_lowest_counts() {
+        let path = |micros| {
+            night().seen(move |s| {
+                let mut other = s.pools[1].spec.latency[0].clone();
+                (other.path, other.rtt) = ("internet".into(), GoDuration::from_micros(micros));
+                s.pools[1].spec.latency.push(other);
+            })
+        };
+        path(60_000).passes();
+        path(1_500).breaks(Rule::LatencyArithmetic);
+    }
+
+    #[test]
     fn a_recorded_distance_outlives_a_changed_probe() {
         night().recorded().seen(|s| s.pools[1].spec.latency[0].rtt = GoDuration::from_micros(1_601)).passes();
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`violation`]: every rule there is, and what a broken one says
 //! - `view`: facts of a snapshot and a plan that several rules need; `access`: own arithmetic of what a sale may use
-//! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `claims`, `floors`, `overlay`, `reasons`, `phases`, `surplus`
+//! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `shared`, `claims`, `floors`, `overlay`, `reasons`, `phases`, `surplus`
 //! - what is good: `moves`, no single feasible and timely move of a replica lowers the cost
 //! - `steps`: whether the steps that are due may be done
 
@@ -22,6 +22,7 @@ mod pools;
 mod reasons;
 mod room;
 mod share;
+mod shared;
 mod spread;
 mod steps;
 mod surplus;
@@ -50,6 +51,7 @@ pub fn check(seen: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Violation> {
         room::check,
         spread::check,
         budget::check,
+        shared::check,
         claims::check,
         floors::check,
         overlay::check,

@@ -14,7 +14,7 @@ use crate::{
     floors,
     pools::stock,
     room::tolerated,
-    share,
+    share, shared,
     spread::{admitted, by_zone},
     view::{View, declared, less, offer, within},
 };
@@ -92,14 +92,19 @@ fn better<'a>(view: &View<'a>, case: &Case<'_>, rank: impl Fn(i32) -> bool, from
 
 fn allowed_by_every_sale(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let near = |max: onsale_api::GoDuration| access::planned_latency(case.work, &pool.name).is_some_and(|latency| latency <= max.micros());
-    let in_reach = view.may_bind(case.work).iter().filter_map(|wish| wish.max_latency).all(near);
-    in_reach && access::usable(view, case.work, pool) && view.deciders(case.work).iter().all(|(sale, _)| access::open(view, pool, sale))
+    let bind = view.may_bind(case.work);
+    let in_reach = bind.iter().filter_map(|(_, wish)| wish.max_latency).all(near);
+    let resides = bind.iter().all(|(sale, wish)| access::resides(pool, sale, wish));
+    in_reach
+        && resides
+        && access::usable(view, case.work, pool)
+        && view.deciders(case.work).iter().all(|(sale, _)| access::open(view, pool, sale))
 }
 
 fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let there = case.work.by_pool.get(&pool.name).copied().unwrap_or_default().max(view.in_pool(case.index, &pool.name));
     let total = share::total(case.work).min(case.work.peak);
-    view.may_bind(case.work).iter().filter_map(|wish| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
+    view.may_bind(case.work).iter().filter_map(|(_, wish)| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
 }
 
 /// The move keeps the pods' own zone spread, counting every zone that any pool of the workload is in.
@@ -150,7 +155,13 @@ fn can_open(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, kind
     let mut half = Resources::default();
     half.add(&case.target.requests, SHARE_OF_NEW_NODE);
     let known = pool.instances.is_some() && plan.never_joined.is_empty() && case.target.node_terms.is_empty();
-    !short && known && within(&half, &offer(kind)) && timely(view, case, pool) && limits_left(view, pool) && budgets_left(view, kind)
+    !short
+        && known
+        && within(&half, &offer(kind))
+        && timely(view, case, pool)
+        && limits_left(view, pool)
+        && budgets_left(view, kind)
+        && shared::certain(view, pool, kind)
 }
 
 /// Rented nodes of the pool: what it shall have, has, or fills at the peak.

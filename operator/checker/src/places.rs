@@ -64,6 +64,10 @@ fn place(view: &View<'_>, work: &WorkloadPlan, name: &str, what: String, found: 
     let active = view.sales().filter(|(sale, plan)| plan.phase.is_active() && named(sale, work).is_some());
     let sales: Vec<_> = active.map(|(sale, _)| sale).chain(view.deciders(work).into_iter().map(|(sale, _)| sale)).collect();
     refusals(view, pool, &sales, &subject, &what, found);
+    if let Some((sale, _)) = view.bounding(work).iter().find(|(sale, wish)| !access::resides(pool, sale, wish)) {
+        let message = format!("{what} pool {name}, which the placement of sale {} leaves out", sale.id.name);
+        found.push(Violation::new(Rule::Residency, &subject, message));
+    }
     match access::planned_latency(work, name) {
         None => found.push(Violation::new(Rule::LatencyKnown, subject, format!("{what} pool {name}, which has no distance"))),
         Some(latency) if access::max_latency(view, work).is_some_and(|max| latency > max) => {
@@ -149,6 +153,23 @@ mod tests {
     fn a_pool_that_is_being_deleted_keeps_what_it_promised_and_promises_nothing_more() {
         night().seen(|s| s.pools[1].deleting = true).breaks(Rule::PoolSelected);
         night().recorded().seen(|s| s.pools[1].deleting = true).passes();
+    }
+
+    #[test]
+    fn no_new_replica_goes_where_a_placement_does_not_allow_it() {
+        let of_sale = |text: serde_json::Value| night().seen(|s| s.sales[0].spec.placement = serde_json::from_value(text).unwrap());
+        let of_work = |text| night().seen(|s| s.sales[0].spec.workloads[0].placement = serde_json::from_value(text).unwrap());
+        of_sale(json!({"tiers": ["Region"], "zones": ["zone-near", "zone-far"]})).passes();
+        of_work(json!({"tiers": ["Region", "OnPrem"]})).passes();
+        for other in
+            [json!({"tiers": ["OnPrem"]}), json!({"zones": ["zone-near"]}), json!({"poolSelector": {"matchLabels": {"fleet": "b"}}})]
+        {
+            of_sale(other.clone()).breaks(Rule::Residency);
+            of_work(other).breaks(Rule::Residency);
+        }
+        // What runs there already may stay.
+        of_work(json!({"zones": ["zone-far"]})).breaks(Rule::Residency);
+        of_work(json!({"zones": ["zone-far"]})).near_stays().passes();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{Rule, Violation, view::View};
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     for (index, _, work) in view.held_works() {
         let total = total(work);
-        for wish in view.bounding(work) {
+        for (_, wish) in view.bounding(work) {
             let Some(share) = wish.max_share_per_pool else { continue };
             let most = share.ceil_of(total);
             for (pool, planned) in work.by_pool.iter().filter(|(pool, planned)| !pool.is_empty() && **planned > most) {

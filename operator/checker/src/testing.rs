@@ -80,6 +80,23 @@ impl Night {
     pub fn running(self, n: i32, node: &str) -> Self {
         self.seen(|s| s.workloads[0].pods = (0..n).map(|i| pod(i, Some(node))).collect())
     }
+    /// Nothing new comes to the near pool: the 10 that run there stay, the other 30 are planned on two far nodes.
+    pub fn near_stays(self) -> Self {
+        self.plan(|p| {
+            p.workloads[0].by_pool = [("near".to_owned(), 10), ("far".to_owned(), 30)].into();
+            p.workloads[0].distances.remove(0);
+            p.workloads[0].distances[0].rank = 0;
+            p.workloads[0].permitted = vec!["far".into()];
+            let overlay = p.workloads[0].overlay.as_mut().unwrap();
+            overlay.required.remove(0);
+            overlay.preferred.remove(0);
+            overlay.zone_costs.remove(0);
+            p.sales[0].pools.remove(0);
+            p.pools[0].fills.pop();
+            p.pools[0].fills[0].replicas = [(0, 10)].into();
+            p.pools[1].fills[1].replicas = [(0, 15)].into();
+        })
+    }
     /// One more pod that is not bound, with this stamp.
     pub fn unbound(self, revision: Option<i64>) -> Self {
         let created_at = self.now;

@@ -100,16 +100,16 @@ impl<'a> View<'a> {
     }
 
     /// Whose bounds hold for a workload: those of every active sale that names it, for buyers of each meet any of its pods; without any, of whoever decides.
-    pub fn bounding(&self, work: &WorkloadPlan) -> Vec<&'a SaleWorkload> {
-        let active = self.sales().filter(|(_, plan)| plan.phase.is_active()).filter_map(|(sale, _)| named(sale, work));
+    pub fn bounding(&self, work: &WorkloadPlan) -> Vec<(&'a Sale, &'a SaleWorkload)> {
+        let active = self.sales().filter(|(_, plan)| plan.phase.is_active()).filter_map(|(sale, _)| Some((sale, named(sale, work)?)));
         let active: Vec<_> = active.collect();
-        if active.is_empty() { self.deciders(work).into_iter().map(|(_, wish)| wish).collect() } else { active }
+        if active.is_empty() { self.deciders(work) } else { active }
     }
 
     /// The same, and those of sales that were active until this pass: they may bind still.
-    pub fn may_bind(&self, work: &WorkloadPlan) -> Vec<&'a SaleWorkload> {
+    pub fn may_bind(&self, work: &WorkloadPlan) -> Vec<(&'a Sale, &'a SaleWorkload)> {
         let was = self.seen.sales.iter().filter(|sale| sale.status.phase.is_some_and(Phase::is_active));
-        self.bounding(work).into_iter().chain(was.filter_map(|sale| named(sale, work))).collect()
+        self.bounding(work).into_iter().chain(was.filter_map(|sale| Some((sale, named(sale, work)?)))).collect()
     }
 
     /// Pods of a workload that are bound to a node, terminating ones included.

@@ -15,8 +15,10 @@ pub enum Rule {
     NodesForHolders,
     /// Only sales of namespaces that `allowedNamespaces` admits use a pool.
     NamespaceAllowed,
-    /// Only pools that the sale's `poolSelector` matches are used.
+    /// Only pools are used that the sale's `placement` allows to one of its workloads.
     PoolSelected,
+    /// No new replica goes to a pool that a placement leaves out: the sale's, or the workload's, of any sale that names it.
+    Residency,
     /// No new replica goes to a pool farther than `maxLatency`.
     MaxLatency,
     /// No pool without a figure for every dependency has a distance.
@@ -41,6 +43,10 @@ pub enum Rule {
     BudgetNodes,
     /// New nodes keep the sale's `budget.maxHourlyCost`.
     BudgetCost,
+    /// New nodes find free addresses in the pools' subnets, as far as the cloud said how many there are.
+    Addresses,
+    /// New nodes keep the account's vCPU quotas, as far as the cloud said what they are.
+    Quota,
     /// New nodes keep the pool's `maxNodesEach` for a namespace.
     NamespaceNodes,
     /// The baseline is the value of the field when no sale was on.

@@ -3,8 +3,12 @@
 //! `ONSALE_CASES=20000 cargo test -p onsale-checker --test planner` looks harder.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
 
+#[path = "planner/cloud.rs"]
+mod cloud;
 #[path = "planner/night.rs"]
 mod night;
+#[path = "planner/seeds.rs"]
+mod seeds;
 #[path = "planner/world.rs"]
 mod world;
 
@@ -16,7 +20,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestCaseError, TestError, TestRunner},
 };
-use world::worlds;
+use seeds::worlds;
 
 /// So many cases, or as many as the environment asks for.
 fn runner(cases: u32) -> TestRunner {

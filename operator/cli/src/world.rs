@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use onsale_api::{CapacityPool, OnSale, WorkloadPlacement, onsale::TargetKind, placement::FloorKind};
+use onsale_api::{CapacityPool, OnSale, WorkloadPlacement, onsale::TargetKind, placement::FloorKind, pool::InstanceType, quota};
 use onsale_planner::{
     Snapshot,
+    addresses::{self, Addresses},
     objects::{
         node::{Membership, NodeRecord},
         own,
@@ -14,11 +15,12 @@ use onsale_planner::{
         target::Target,
         tenants::Pods,
     },
+    quotas::Quotas,
     resources::Resources,
     snapshot::{Instance, Node, Placement, Pod, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
 };
 
-use crate::{assumed, read::Object};
+use crate::{assumed, preview::timeline::span, read::Object};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -145,6 +147,8 @@ pub struct World {
     pub ordinary: BTreeMap<WorkloadId, i32>,
     /// Where it comes from besides the files.
     pub cluster: Option<String>,
+    /// How old the oldest word of the cloud about addresses and quotas is that is planned with; `None`: there is none.
+    pub told: Option<String>,
 }
 
 /// The world at an instant.
@@ -177,10 +181,11 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
     let settings = Settings { horizon: SignedDuration::MAX, ..Settings::default() };
     let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings };
     let ordinary = seen.workloads.iter().filter_map(|w| Some((w.id.clone(), w.target.as_ref()?.replicas))).collect();
-    let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, cluster: facts.cluster.clone() };
+    let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, cluster: facts.cluster.clone(), told: None };
     if facts.cluster.is_none() {
         world.assume(facts, at);
     }
+    world.hear(at);
     world
 }
 
@@ -222,8 +227,10 @@ fn instances(facts: &Facts, name: &str, pool: &CapacityPool, at: Timestamp) -> V
     let mut all: BTreeMap<String, (String, Timestamp)> = launched.collect();
     for node in facts.nodes.values().filter(|n| n.labels.get(onsale_api::names::POOL).is_some_and(|p| p == name)) {
         let instance_type = node.labels.get("node.kubernetes.io/instance-type").cloned().unwrap_or_default();
+        // One that is Ready and in no ledger any more ran already when the cloud was asked how many addresses are free.
+        let launched_at = if node.ready { at - addresses::KEPT } else { at };
         if let Some(id) = &node.instance {
-            all.entry(id.clone()).or_insert((instance_type, at));
+            all.entry(id.clone()).or_insert((instance_type, launched_at));
         }
     }
     all.into_iter()
@@ -251,6 +258,38 @@ fn state(facts: &Facts, id: &WorkloadId, target: &Target) -> Option<TargetState>
 }
 
 impl World {
+    /// What the cloud said of addresses and quotas, as the pools' status has it, and what it did not.
+    fn hear(&mut self, at: Timestamp) {
+        let rented: Vec<&Pool> = self.seen.pools.iter().filter(|p| p.spec.nodes.ec2.is_some()).collect();
+        if rented.is_empty() {
+            return;
+        }
+        let (addresses, quotas) = (Addresses::of(&self.seen, at), Quotas::of(&self.seen, at));
+        let of_quota =
+            |pool: &Pool, kind: &InstanceType| quota::of_type(&kind.name).map(|_| quotas.bound(pool, &kind.name).and_then(|b| b.said));
+        let (mut said, mut unknown): (Vec<Timestamp>, Vec<&str>) = (Vec::new(), Vec::new());
+        for pool in rented {
+            let index = self.seen.pools.iter().position(|p| p.name == pool.name).unwrap_or_default();
+            let kinds = pool.spec.nodes.ec2.iter().flat_map(|ec2| &ec2.instance_types);
+            let all: Vec<Option<Timestamp>> = [addresses.said(index)]
+                .into_iter()
+                .chain(kinds.filter_map(|kind| of_quota(pool, kind)).map(|said| said.map(|fact| fact.at.0)))
+                .collect();
+            if all.contains(&None) {
+                unknown.push(&pool.name);
+            }
+            said.extend(all.into_iter().flatten());
+        }
+        let unknown = match (unknown.is_empty(), said.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some("Free addresses of subnets and vCPU quotas are unknown, and bound nothing.".to_owned()),
+            (false, false) => Some(format!("Free addresses or vCPU quotas of {} are unknown, and bound nothing.", unknown.join(", "))),
+        };
+        self.told = said.into_iter().min().map(|first| format!("{} ago", span(at.duration_since(first))));
+        let known = self.told.as_ref().map(|told| format!("Free addresses and vCPU quotas as of {told}, from the pools' status."));
+        self.assumptions.extend(known.into_iter().chain(unknown));
+    }
+
     /// From files alone: the ordinary day is taken to be going on as declared.
     fn assume(&mut self, facts: &Facts, at: Timestamp) {
         if facts.pods.is_empty() {

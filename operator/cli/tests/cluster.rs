@@ -46,6 +46,18 @@ fn nodes_and_pods() -> (Vec<Value>, Vec<Value>) {
     (nodes, pods)
 }
 
+/// A pool with what the operator recorded of it three minutes ago: 40 free addresses in each of its subnets, and 800 vCPUs that others leave.
+fn few_left(mut pool: Value) -> Value {
+    let at = "2026-11-21T07:57:00Z";
+    if let Some(ids) = pool.pointer("/spec/nodes/ec2/subnets").and_then(Value::as_array).cloned() {
+        let subnets: Vec<Value> =
+            ids.iter().map(|id| json!({"id": id, "zone": pool["spec"]["zone"], "freeAddresses": 40, "at": at})).collect();
+        let quota = json!({"code": "L-1216C47A", "name": "Standard", "limit": 1000, "usedByOthers": 200, "at": at});
+        pool["status"] = json!({"subnets": subnets, "quotas": [quota]});
+    }
+    pool
+}
+
 /// What a list of `path` is answered with.
 fn list(path: &str, refused: &str) -> (u16, Value) {
     let what = path.split(['?']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
@@ -55,6 +67,7 @@ fn list(path: &str, refused: &str) -> (u16, Value) {
             let message = format!("{what} is forbidden: User \"ci\" cannot list resource");
             return (403, json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": message}));
         }
+        "capacitypools" if refused == "few-left" => of("CapacityPool", "pools.yaml").into_iter().map(few_left).collect(),
         "capacitypools" => of("CapacityPool", "pools.yaml"),
         "onsales" => of("OnSale", "minimal.yaml"),
         "deployments" => of("Deployment", "shop.yaml"),
@@ -121,6 +134,21 @@ fn a_sale_is_planned_with_what_the_cluster_has() {
     assert!(text.contains("20 there already") && text.contains("seat-map is also raised by ticketing/club-night"), "{text}");
     // The agents take room that files alone would not know of: nothing more fits at home.
     assert!(text.contains("checkout    phx-dc           80    80  2.4ms"), "{text}");
+}
+
+#[test]
+fn addresses_and_quotas_are_those_that_the_operator_recorded_with_their_age_and_what_would_do() {
+    let (code, text, _) = plan(&cluster("few-left", "few-left"), &["--cluster", "-f", "examples/stadium-tour.yaml"]);
+    assert_eq!(code, 2, "{text}");
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in [
+        "Free addresses and vCPU quotas as of 3m ago, from the pools' status.",
+        "the subnets of pool phx-local-zone have no free addresses left for another c6i.4xlarge: add a subnet, or free some (as of 3m ago)",
+        "quota L-1216C47A (Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances) of us-west-2 is 1000 vCPUs, of which others use 200",
+        "quota L-1216C47A of us-west-2: 1000 -> ",
+    ] {
+        assert!(flat.contains(wanted), "{wanted}\n{text}");
+    }
 }
 
 #[test]

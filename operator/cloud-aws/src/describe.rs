@@ -2,7 +2,7 @@
 //!
 //! EC2 takes `*` and `?` in a filter for wildcards: tags are compared once more here, because what a list shows may be terminated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::{
     Client,
@@ -54,18 +54,42 @@ pub(crate) async fn terminated(client: &Client, ids: &[String]) -> Result<BTreeM
     Ok(found.into_iter().filter_map(|i| Some((i.instance_id.clone()?, state(&i) == Some(&Name::Terminated)))).collect())
 }
 
-/// All pages, one entry for each ID. Not by the SDK's paginator, which takes a page that points to itself for the end.
+/// Every instance of the region that is pending or running, whosever it is, each once.
+pub(crate) async fn running(client: &Client, mut each: impl FnMut(&Found)) -> Result<(), CloudError> {
+    let states = [Name::Pending, Name::Running].map(|s| s.as_str().to_owned()).to_vec();
+    let filter = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
+    let mut seen = BTreeSet::new();
+    pages(client, vec![filter], |id, found| {
+        if seen.insert(id) {
+            each(&found);
+        }
+    })
+    .await
+}
+
+/// It is one of the cluster's pools': it carries both tags.
+pub(crate) fn is_of_a_pool(found: &Found, cluster: &str) -> bool {
+    has(found, names::TAG_CLUSTER, cluster) && tag(found, names::TAG_POOL).is_some()
+}
+
+/// All pages, one entry for each ID.
 async fn find(client: &Client, filters: Vec<Filter>) -> Result<Vec<Found>, CloudError> {
     let mut found = BTreeMap::new();
+    pages(client, filters, |id, each| drop(found.insert(id, each))).await?;
+    Ok(found.into_values().collect())
+}
+
+/// All pages. Not by the SDK's paginator, which takes a page that points to itself for the end.
+async fn pages(client: &Client, filters: Vec<Filter>, mut each: impl FnMut(String, Found)) -> Result<(), CloudError> {
     let mut token: Option<String> = None;
     loop {
         let page = client.describe_instances().set_filters(Some(filters.clone())).max_results(PAGE).set_next_token(token.clone());
         let page = page.send().await.map_err(Failure::from)?;
-        for each in page.reservations.unwrap_or_default().into_iter().flat_map(|r| r.instances.unwrap_or_default()) {
-            found.insert(each.instance_id.clone().ok_or_else(|| incomplete("?", "an ID"))?, each);
+        for found in page.reservations.unwrap_or_default().into_iter().flat_map(|r| r.instances.unwrap_or_default()) {
+            each(found.instance_id.clone().ok_or_else(|| incomplete("?", "an ID"))?, found);
         }
         match page.next_token.filter(|t| !t.is_empty()) {
-            None => return Ok(found.into_values().collect()),
+            None => return Ok(()),
             next if next == token => return Err(CloudError::Unavailable { message: "DescribeInstances repeats a page".to_owned() }),
             next => token = next,
         }

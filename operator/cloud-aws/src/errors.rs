@@ -163,7 +163,7 @@ impl Failure {
     }
 
     /// EC2 answered. An answer without a code is not EC2's but some gateway's, and tells nothing about what was done.
-    fn answered(error: &impl ProvideErrorMetadata, status: u16) -> Self {
+    pub(crate) fn answered(error: &impl ProvideErrorMetadata, status: u16) -> Self {
         let Some(code) = error.code() else {
             let class = if status == 429 { Class::Throttled } else { Class::Unavailable };
             return Self { class, ..Self::unavailable(&format!("status {status} without an error of EC2's")) };
@@ -180,7 +180,7 @@ impl Failure {
     }
 
     /// The request was not sent, or its answer was lost.
-    fn dispatch(error: &(dyn Error + 'static)) -> Self {
+    pub(crate) fn dispatch(error: &(dyn Error + 'static)) -> Self {
         match chain(error).find_map(|e| e.downcast_ref::<CredentialsError>()) {
             Some(CredentialsError::CredentialsNotLoaded(_)) => {
                 let text = "no credentials found: give the operator's ServiceAccount a role, or the process a profile or keys".to_owned();

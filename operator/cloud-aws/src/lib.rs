@@ -1,8 +1,9 @@
 //! EC2 behind the cloud seam: the only crate that imports the AWS SDK.
 //!
-//! - [`Ec2Cloud`]: the four verbs of [`Cloud`], one SDK client per region
+//! - [`Ec2Cloud`]: the five verbs of [`Cloud`], one SDK client per region
 //! - `client`: configuration, timeouts, and what the SDK may retry by itself
 //! - `launch`, `describe`, `terminate`: the three calls, `RunInstances`, `DescribeInstances`, `TerminateInstances`
+//! - `facts`, `quotas`: free addresses, quotas, and what others use of them: `DescribeSubnets`, `GetServiceQuota`, `DescribeInstances`
 //! - `errors`: every error code of EC2 and its class, as a table
 //!
 //! A launch is one `RunInstances` per subnet and type with the ledger entry's token, not a `CreateFleet`: a fleet spills over many types and
@@ -10,12 +11,15 @@
 //! One type in one subnet has one outcome, and the planner, not EC2, chooses what comes next.
 //!
 //! Needs `ec2:RunInstances`, `ec2:CreateTags` (with `ec2:CreateAction` = `RunInstances`), `ec2:DescribeInstances`, `ec2:TerminateInstances` (on
-//! instances with the cluster's tag) and `iam:PassRole` for the role of the launch template's instance profile.
+//! instances with the cluster's tag) and `iam:PassRole` for the role of the launch template's instance profile; to know beforehand what is left also
+//! `ec2:DescribeSubnets` and `servicequotas:GetServiceQuota`.
 
 mod client;
 mod describe;
 mod errors;
+mod facts;
 mod launch;
+mod quotas;
 mod terminate;
 
 use std::{collections::BTreeMap, sync::Mutex};
@@ -23,7 +27,10 @@ use std::{collections::BTreeMap, sync::Mutex};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
-use onsale_cloud::{Cloud, CloudError, Instance, LaunchOrder, Launched, Owner};
+use onsale_cloud::{
+    Cloud, CloudError, Instance, LaunchOrder, Launched, Owner,
+    facts::{Facts, Question},
+};
 
 /// EC2 on behalf of one cluster.
 #[derive(Debug)]
@@ -57,5 +64,10 @@ impl Cloud for Ec2Cloud {
     /// An instance that carries the cluster's tag but no pool's is left out, with a warning: every launch writes both in one call, so it is not ours.
     async fn list_cluster(&self, region: &str) -> Result<Vec<(String, Instance)>, CloudError> {
         describe::list_cluster(&self.client(region), &self.cluster).await
+    }
+
+    /// Reads every running instance of the region, a page at a time, to know what others use of a quota.
+    async fn facts(&self, question: &Question) -> Facts {
+        facts::facts(&self.client(&question.region), &self.shared, &self.cluster, question).await
     }
 }

@@ -1,5 +1,7 @@
 //! The adapter against EC2's wire protocol: what is sent, what is retried, what every answer means.
 
+#[path = "ec2/facts.rs"]
+mod facts;
 mod wire;
 
 use std::{collections::BTreeMap, time::Duration};

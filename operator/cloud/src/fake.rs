@@ -8,7 +8,10 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::{Cloud, CloudError, Instance, InstanceState, LaunchOrder, Launched, Owner};
+use crate::{
+    Cloud, CloudError, Instance, InstanceState, LaunchOrder, Launched, Owner,
+    facts::{Facts, Question},
+};
 
 /// What the next launch shall meet.
 #[derive(Clone, Debug)]
@@ -140,6 +143,12 @@ impl Cloud for FakeCloud {
         let mut state = self.state();
         state.count("list_cluster");
         Ok(state.instances.values().cloned().collect())
+    }
+
+    /// Nothing is known.
+    async fn facts(&self, _question: &Question) -> Facts {
+        self.state().count("facts");
+        Facts { subnets: Ok(Vec::new()), quotas: Ok(Vec::new()) }
     }
 }
 

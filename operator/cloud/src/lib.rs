@@ -1,10 +1,12 @@
 //! The seam between the operator and a cloud that rents nodes: few, level-based, idempotent verbs and typed errors.
 //!
 //! - [`Cloud`]: the verbs; [`LaunchOrder`], [`Instance`]: what goes in and comes out
+//! - [`facts`]: what bounds launches besides capacity: free addresses, quotas
 //! - [`CloudError`]: every way in which a cloud says no, and when to try again
 //! - [`fake`]: a cloud in memory that counts, fails on request and loses answers
 
 pub mod error;
+pub mod facts;
 pub mod fake;
 
 use async_trait::async_trait;
@@ -111,4 +113,8 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// [`CloudError`].
     async fn list_cluster(&self, region: &str) -> Result<Vec<(String, Instance)>, CloudError>;
+
+    /// Free addresses of the subnets, and the quotas that the instance types count against with what others use of them, in one region. What cannot be read, or
+    /// does not exist, is missing or an error, never a zero: unknown bounds nothing.
+    async fn facts(&self, question: &facts::Question) -> facts::Facts;
 }

@@ -15,6 +15,7 @@ use crate::{
     lifecycle::Draft,
     packing::{NO_SALE, Work},
     plan::Waiting,
+    residency::Residency,
     snapshot::{Pool, TargetState, Workload, WorkloadId},
 };
 
@@ -109,7 +110,7 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
         all.floor = all.floor.min(recorded).max(baseline);
     }
     all.wished = all.floor;
-    measure(&mut all, seen, drafts, workload);
+    measure(&mut all, scope, &wishes, workload);
     match target {
         Some(target) => bounds(&mut all, workload, target),
         None => all.problems.push(not_found(&workload.id)),
@@ -173,7 +174,8 @@ fn combined(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Cla
     if !claims.is_empty() && claimants.all(|s| s.spec.combine == Combine::Max) { extras.max().unwrap_or_default() } else { extras.sum() }
 }
 
-fn measure(all: &mut Demand, seen: &Indexed<'_>, drafts: &[Draft], workload: &Workload) {
+fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], workload: &Workload) {
+    let Scope { seen, drafts, .. } = *scope;
     let recorded = workload.placement.as_ref().map(|p| &p.spec.distances);
     // On the way back distances are what they were: no pool opens or closes any more.
     let Some((sale, wish)) = all.first.as_ref().filter(|_| all.holding || recorded.is_none()) else {
@@ -182,17 +184,19 @@ fn measure(all: &mut Demand, seen: &Indexed<'_>, drafts: &[Draft], workload: &Wo
     };
     let frozen = recorded.filter(|d| !d.is_empty());
     let pools: Vec<&Pool> = drafts[*sale].pools.iter().filter_map(|name| seen.pool(name)).collect();
-    let found = distances(wish, &pools);
+    let residency = Residency::of(seen, wishes);
+    let found = distances(wish, &pools, |pool| residency.admits(pool));
     if pools.is_empty() {
         all.problems.push(Waiting {
             reason: Reason::NoPool,
             message: format!(
-                "no CapacityPool is open to namespace {} and matches poolSelector: see allowedNamespaces",
+                "no CapacityPool is open to namespace {} and within the placement: see allowedNamespaces",
                 workload.id.namespace
             ),
             until: None,
         });
     }
+    all.problems.extend(residency.problems(&workload.id.name));
     all.problems.extend(found.left_out);
     let near = |d: &Distance| wish.max_latency.is_none_or(|max| d.latency <= max);
     // A sale that comes to a workload of another finds the other's distances frozen, and may refuse some of them.
@@ -200,7 +204,7 @@ fn measure(all: &mut Demand, seen: &Indexed<'_>, drafts: &[Draft], workload: &Wo
     let refused: Vec<Waiting> = refused.filter(|w| !all.problems.contains(w)).collect();
     all.problems.extend(refused);
     all.distances = frozen.cloned().unwrap_or(found.near_to_far);
-    all.distances.retain(near);
+    all.distances.retain(|d| near(d) && seen.pool(&d.pool).is_none_or(|pool| residency.admits(pool)));
 }
 
 /// Caps the floor by the HPA's maximum, and finds the replicas that need a place.

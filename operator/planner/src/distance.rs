@@ -1,6 +1,7 @@
 //! Latency arithmetic: how far each pool is from a workload, and which pools share a rank.
 //!
-//! Cost of one request of workload w in pool p = sum over w's dependencies of `serialCalls x rtt(p, site)` (DESIGN D3).
+//! Cost of one request of workload w in pool p = sum over w's dependencies of `serialCalls x rtt(p, site)`, where several paths lead to a site by the lowest
+//! (DESIGN D3).
 
 use std::collections::BTreeSet;
 
@@ -24,13 +25,13 @@ pub struct Distances {
     pub left_out: Vec<Waiting>,
 }
 
-/// How far each of `pools` is from the workload. A missing figure is a refusal of that pool, never a zero.
+/// How far each of `pools` is from the workload, of those that it may use. A missing figure is a refusal of that pool, never a zero.
 #[must_use]
-pub fn distances(wish: &SaleWorkload, pools: &[&Pool]) -> Distances {
+pub fn distances(wish: &SaleWorkload, pools: &[&Pool], may_use: impl Fn(&Pool) -> bool) -> Distances {
     let dependencies = dependencies(wish, pools);
     let mut found = Distances::default();
     let mut costs: Vec<(i64, &str)> = Vec::new();
-    for pool in pools {
+    for pool in pools.iter().filter(|pool| may_use(pool)) {
         match cost(&dependencies, pool) {
             Err(site) => found.left_out.push(Waiting {
                 reason: Reason::LatencyUnknown,
@@ -90,6 +91,8 @@ fn ranked(costs: &[(i64, &str)]) -> Vec<Distance> {
 
 #[cfg(test)]
 mod tests {
+    use onsale_api::pool::SiteLatency;
+
     use super::*;
     use crate::testing::{pool, wish};
 
@@ -102,10 +105,22 @@ mod tests {
             pool("or-a").rtt("phx-dc", "30ms").build(),
         ];
         let pools: Vec<_> = pools.iter().collect();
-        let chain = |calls| distances(&wish("checkout", 9).calls("phx-dc", calls).build(), &pools).near_to_far;
+        let chain = |calls| distances(&wish("checkout", 9).calls("phx-dc", calls).build(), &pools, |_| true).near_to_far;
         let brief = |d: &[Distance]| d.iter().map(|d| format!("{}={}@{}", d.pool, d.latency, d.rank)).collect::<Vec<_>>().join(" ");
         assert_eq!(brief(&chain(12)), "dc=2.4ms@0 lz=19.2ms@1 or-a=360ms@2 or-b=366ms@3");
         assert_eq!(brief(&chain(1)), "dc=200us@0 lz=1.6ms@1 or-a=30ms@2 or-b=30.5ms@2");
+    }
+
+    #[test]
+    fn of_several_paths_to_a_site_the_lowest_counts() {
+        let by = |path: &str, rtt: &str| SiteLatency { site: "phx-dc".into(), path: path.into(), rtt: rtt.parse().unwrap() };
+        let mut oregon = pool("or-a").build();
+        oregon.spec.latency = vec![by("internet", "60ms"), by("direct-connect", "35ms"), by("vpn", "70ms")];
+        let found = distances(&wish("checkout", 9).calls("phx-dc", 2).build(), &[&oregon], |_| true);
+        assert_eq!(found.near_to_far[0].latency.to_string(), "70ms");
+        // Without dependencies the site counts once, however many paths lead to it.
+        let found = distances(&wish("checkout", 9).build(), &[&oregon], |_| true);
+        assert_eq!(found.near_to_far[0].latency.to_string(), "35ms");
     }
 
     #[test]
@@ -113,7 +128,7 @@ mod tests {
         let pools =
             [pool("near").rtt("phx-dc", "1ms").build(), pool("far").rtt("phx-dc", "60ms").build(), pool("blind").rtt("lax", "1ms").build()];
         let pools: Vec<_> = pools.iter().collect();
-        let found = distances(&wish("w", 1).calls("phx-dc", 2).max_latency("100ms").build(), &pools);
+        let found = distances(&wish("w", 1).calls("phx-dc", 2).max_latency("100ms").build(), &pools, |_| true);
         assert_eq!(found.near_to_far.len(), 1);
         let reasons: Vec<_> = found.left_out.iter().map(|w| w.reason).collect();
         assert_eq!(reasons, [Reason::LatencyTooHigh, Reason::LatencyUnknown]);
@@ -123,7 +138,7 @@ mod tests {
     fn without_dependencies_a_workload_calls_every_site_once() {
         let pools = [pool("both").rtt("phx-dc", "1ms").rtt("lax-dc", "9ms").build(), pool("one").rtt("phx-dc", "1ms").build()];
         let pools: Vec<_> = pools.iter().collect();
-        let found = distances(&wish("w", 1).build(), &pools);
+        let found = distances(&wish("w", 1).build(), &pools, |_| true);
         assert_eq!(found.near_to_far[0].latency.to_string(), "10ms");
         assert_eq!(found.left_out[0].reason, Reason::LatencyUnknown);
     }

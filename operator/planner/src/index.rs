@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use onsale_api::onsale::SaleWorkload;
 
 use crate::{
+    addresses::Addresses,
     fleet::{self, Have},
+    quotas::Quotas,
     resources::Resources,
     snapshot::{Node, Pool, Snapshot, Workload, WorkloadId},
 };
@@ -25,6 +27,10 @@ pub struct Indexed<'a> {
     pub least: Resources,
     /// While the cloud does not say what some pool has: its index.
     pub unknown: Vec<usize>,
+    /// What subnets leave.
+    pub addresses: Addresses,
+    /// What the account's quotas leave.
+    pub quotas: Quotas<'a>,
     pools: HashMap<&'a str, usize>,
     nodes: HashMap<&'a str, &'a Node>,
     instances: HashMap<&'a str, &'a Node>,
@@ -68,6 +74,8 @@ impl<'a> Indexed<'a> {
                 .reduce(|a, b| a.least(&b))
                 .unwrap_or_default(),
             unknown: (0..seen.pools.len()).filter(|i| seen.pools[*i].instances.is_none()).collect(),
+            addresses: Addresses::of(seen, now),
+            quotas: Quotas::of(seen, now),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
             nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),
             instances: seen.known_nodes().filter_map(|n| Some((n.instance.as_deref()?, n))).collect(),
@@ -86,6 +94,12 @@ impl<'a> Indexed<'a> {
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&'a Pool> {
         self.pools.get(name).map(|i| &self.seen.pools[*i])
+    }
+
+    /// The pool's index in [`Snapshot::pools`], if there is one.
+    #[must_use]
+    pub fn index_of(&self, pool: &str) -> Option<usize> {
+        self.pools.get(pool).copied()
     }
 
     /// What the pool has.

@@ -13,6 +13,7 @@ use onsale_api::{
 
 use crate::{
     plan::{Times, Waiting},
+    residency,
     snapshot::{Pool, Sale, Settings, Snapshot},
 };
 
@@ -168,16 +169,12 @@ fn times(sale: &Sale) -> Result<Times, Waiting> {
     Ok(Times { opens_at, ready_by, starts_at, ends_at })
 }
 
-/// The pools that are open to the sale's namespace and match its selector, and for a sale that is active those that its workloads were promised at its
-/// start: closing a pool takes effect after the window, never in the middle of it.
+/// The pools that are open to the sale's namespace and that its placement leaves to some workload, and for a sale that is active those that its workloads were
+/// promised at its start: closing a pool takes effect after the window, never in the middle of it.
 #[must_use]
 pub fn pools_of(seen: &Snapshot, sale: &Sale, active: bool) -> Vec<String> {
-    let selector = sale.spec.placement.as_ref().and_then(|p| p.pool_selector.as_ref());
-    let labels = seen.namespaces.get(&sale.id.namespace);
-    let open = |pool: &&Pool| {
-        let allowed = pool.spec.allowed_namespaces.as_ref().is_some_and(|a| a.admits(labels));
-        allowed && selector.is_none_or(|s| onsale_api::selector::matches(s, &pool.labels))
-    };
+    let within = |pool: &Pool| sale.spec.workloads.iter().any(|wish| residency::admits(sale, wish, pool));
+    let open = |pool: &&Pool| residency::is_open(seen, sale, pool) && within(pool);
     let placements = sale.workload_ids().filter(|_| active).filter_map(|id| seen.workload(&id)?.placement.as_ref());
     let promised: Vec<&String> = placements.flat_map(|p| &p.spec.distances).map(|d| &d.pool).collect();
     seen.pools.iter().filter(|pool| open(pool) || promised.contains(&&pool.name)).map(|p| p.name.clone()).collect()

@@ -1,6 +1,6 @@
 //! What the admission policies do to a workload's new pods, as data; the controller writes it as a PodTemplate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onsale_api::{names, onsale::TargetKind, placement::Distance};
 use serde::Serialize;
@@ -46,7 +46,9 @@ pub fn overlay(plan: &WorkloadPlan, seen: &Indexed<'_>, workload: &Workload) -> 
         return None;
     }
     let rented = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| p.spec.nodes.ec2.is_some());
-    let weight = |rank: i32| WEIGHTS[usize::try_from(rank).unwrap_or_default().min(WEIGHTS.len() - 1)];
+    // By the ranks that there are: a placement may have left out near ones in the middle of a window, whose numbers the others keep.
+    let ranks: BTreeSet<i32> = plan.distances.iter().map(|d| d.rank).collect();
+    let weight = |rank: i32| WEIGHTS[ranks.range(..rank).count().min(WEIGHTS.len() - 1)];
     let own_cost = workload.target.as_ref().is_some_and(|t| t.own_deletion_cost);
     let (owner_kind, owner_pattern, pod_pattern) = patterns(workload.id.kind, &workload.id.name);
     Some(Overlay {

@@ -114,7 +114,14 @@ fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
             );
         } else {
             let blocks = |w: &&Waiting| {
-                matches!(w.reason, Reason::MaxReplicasTooLow | Reason::RequestsMissing | Reason::NoPool | Reason::GraceTooShort)
+                matches!(
+                    w.reason,
+                    Reason::MaxReplicasTooLow
+                        | Reason::RequestsMissing
+                        | Reason::NoPool
+                        | Reason::PlacementsDisagree
+                        | Reason::GraceTooShort
+                )
             };
             all.extend(work.problems.iter().filter(blocks).cloned());
         }

@@ -1,5 +1,5 @@
 //! A simulated cloud: capacity by type and subnet, boot delays, fewer instances than asked for, lost answers, throttling, lists that lag behind, slow
-//! regions, full subnets, protected instances.
+//! regions, full subnets, subnets with few addresses, quotas, protected instances.
 //! `onsale_cloud::fake` has neither time nor lag and cannot be copied to go on from, so this is another.
 
 mod state;
@@ -7,7 +7,10 @@ mod state;
 use std::{future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use onsale_cloud::{Cloud, CloudError, Instance, LaunchOrder, Launched, Owner};
+use onsale_cloud::{
+    Cloud, CloudError, Instance, LaunchOrder, Launched, Owner,
+    facts::{Facts, Question},
+};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -134,5 +137,12 @@ impl Cloud for SimCloud {
     async fn list_cluster(&self, region: &str) -> Result<Vec<(String, Instance)>, CloudError> {
         self.arrive(region).await?;
         self.sim.with(|inner| inner.cloud.list_cluster(region, inner.now))
+    }
+
+    async fn facts(&self, question: &Question) -> Facts {
+        match self.arrive(&question.region).await {
+            Ok(()) => self.sim.with(|inner| inner.cloud.facts(question)),
+            Err(error) => Facts::unknown(error),
+        }
     }
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use onsale_cloud::{CloudError, Instance, InstanceState, LaunchOrder, Launched, Owner};
+use onsale_api::quota;
+use onsale_cloud::{
+    CloudError, Instance, InstanceState, LaunchOrder, Launched, Owner,
+    facts::{Facts, Question, Quota, Subnet},
+};
 
 use crate::random::{Delay, Random};
 
@@ -41,6 +45,8 @@ pub struct Machine {
     pub pool_name: String,
     /// Region that it runs in.
     pub region: String,
+    /// Subnet that it has its address of.
+    pub subnet: String,
     /// When it runs.
     pub runs_at: Timestamp,
     /// When it was terminated or failed.
@@ -56,15 +62,18 @@ pub struct State {
     pub zones: BTreeMap<String, String>,
     /// How many instances of a type may exist at once in a subnet; unlimited where nothing is said.
     pub capacity: BTreeMap<(String, String), usize>,
-    /// How many instances of a type the account may have, everywhere together; unlimited where nothing is said. (AWS counts vCPUs of a family of types in a
-    /// region.)
-    pub quota: BTreeMap<String, usize>,
+    /// How many instances of a type the account may have, everywhere together, and nobody is told beforehand; unlimited where nothing is said.
+    pub hidden_quota: BTreeMap<String, usize>,
     /// From launch to running, for pools where that is not as everywhere.
     pub boots: BTreeMap<String, Delay>,
     /// How long calls to a region take, where that is not as everywhere.
     pub slow: BTreeMap<String, Duration>,
     /// Subnets without free addresses.
     pub full: BTreeSet<String>,
+    /// Addresses of a subnet that our instances may have; nothing is told of the others, and nothing bounds them.
+    pub addresses: BTreeMap<String, i32>,
+    /// Limit of the quota for Standard instances in vCPUs, and how many of them others use; not told, and no bound, where there is none.
+    pub quota: Option<(i32, i32)>,
     /// Instances with termination protection.
     pub kept: BTreeSet<String>,
     /// Every call is throttled before this instant.
@@ -103,6 +112,16 @@ impl Machine {
     }
 }
 
+/// vCPUs of a type by its size, as all of EC2's are: `large` has 2, `xlarge` 4, `4xlarge` 16.
+fn vcpus(instance_type: &str) -> i32 {
+    let size = instance_type.split('.').nth(1).unwrap_or_default();
+    match size.strip_suffix("xlarge") {
+        Some("") => 4,
+        Some(times) => times.parse::<i32>().map_or(2, |times| times * 4),
+        None => 2,
+    }
+}
+
 impl State {
     /// An empty cloud.
     #[must_use]
@@ -111,10 +130,12 @@ impl State {
             settings: Settings::default(),
             zones: BTreeMap::new(),
             capacity: BTreeMap::new(),
-            quota: BTreeMap::new(),
+            hidden_quota: BTreeMap::new(),
             boots: BTreeMap::new(),
             slow: BTreeMap::new(),
             full: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            quota: None,
             kept: BTreeSet::new(),
             throttled_until: None,
             blind_until: None,
@@ -149,6 +170,36 @@ impl State {
         self.capacity.get(&key).map_or(usize::MAX, |most| most.saturating_sub(taken))
     }
 
+    fn free_addresses(&self, subnet: &str) -> Option<i32> {
+        let used = self.machines.values().filter(|m| m.is_alive() && m.subnet == subnet).count();
+        self.addresses.get(subnet).map(|all| all - i32::try_from(used).unwrap_or(i32::MAX))
+    }
+
+    /// vCPUs of the instances that exist.
+    fn vcpus(&self) -> i32 {
+        self.machines.values().filter(|m| m.is_alive()).map(|m| vcpus(&m.instance.instance_type)).sum()
+    }
+
+    /// Instances that addresses and quota leave room for.
+    fn within_bounds(&self, order: &LaunchOrder) -> usize {
+        let each = vcpus(&order.instance_type).max(1);
+        let by_quota = self.quota.map(|(limit, others)| (limit - others - self.vcpus()) / each);
+        let least = self.free_addresses(&order.subnet).into_iter().chain(by_quota).min();
+        least.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or_default())
+    }
+
+    pub(super) fn facts(&self, question: &Question) -> Facts {
+        let subnet = |id: &String| Some(Subnet { id: id.clone(), zone: self.zone(id), free_addresses: self.free_addresses(id)? });
+        let quota = |(limit, used_by_others)| {
+            let quota = quota::of_type("c6i.4xlarge")?;
+            Some(Quota { code: quota.code.to_owned(), name: quota.name.to_owned(), limit, used_by_others })
+        };
+        Facts {
+            subnets: Ok(question.subnets.iter().filter_map(subnet).collect()),
+            quotas: Ok(self.quota.and_then(quota).into_iter().collect()),
+        }
+    }
+
     fn zone(&self, subnet: &str) -> String {
         self.zones.get(subnet).cloned().unwrap_or_else(|| subnet.to_owned())
     }
@@ -173,11 +224,18 @@ impl State {
         let wanted = usize::try_from(order.count).unwrap_or_default();
         // As on AWS: an order beyond the quota gets nothing at all.
         let running = self.machines.values().filter(|m| m.is_alive() && m.instance.instance_type == order.instance_type).count();
-        if let Some(quota) = self.quota.get(&order.instance_type).filter(|quota| running + wanted > **quota) {
+        if let Some(quota) = self.hidden_quota.get(&order.instance_type).filter(|quota| running + wanted > **quota) {
             let message = format!("{quota} allowed, {running} there, {wanted} asked for");
             return Err(CloudError::QuotaExhausted { instance_type: order.instance_type.clone(), message });
         }
-        let count = wanted.min(self.room(order));
+        if self.free_addresses(&order.subnet).is_some_and(|free| free < 1) {
+            return Err(CloudError::AddressesExhausted { subnet: order.subnet.clone() });
+        }
+        if self.quota.is_some_and(|(limit, others)| others + self.vcpus() + vcpus(&order.instance_type) > limit) {
+            let message = "VcpuLimitExceeded".to_owned();
+            return Err(CloudError::QuotaExhausted { instance_type: order.instance_type.clone(), message });
+        }
+        let count = wanted.min(self.room(order)).min(self.within_bounds(order));
         if count == 0 {
             return Err(CloudError::InsufficientCapacity { instance_type: order.instance_type.clone(), place: order.subnet.clone() });
         }
@@ -200,7 +258,8 @@ impl State {
         };
         let Owner { pool_uid, pool_name, region } = order.owner.clone();
         let runs_at = now.checked_add(boots).unwrap_or(now);
-        self.machines.insert(id.clone(), Machine { instance, pool_uid, pool_name, region, runs_at, ended_at: None });
+        self.machines
+            .insert(id.clone(), Machine { instance, pool_uid, pool_name, region, subnet: order.subnet.clone(), runs_at, ended_at: None });
         id
     }
 

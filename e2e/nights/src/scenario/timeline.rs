@@ -137,10 +137,10 @@ impl Steps<'_> {
             Fault::Quota(q) => {
                 let (type_, again, most) = (q.r#type.clone(), q.r#type.clone(), q.most);
                 let begin = move |inner: &mut Inner, _| {
-                    inner.cloud.quota.insert(type_.clone(), most);
+                    inner.cloud.hidden_quota.insert(type_.clone(), most);
                 };
                 let end = move |inner: &mut Inner| {
-                    inner.cloud.quota.remove(&again);
+                    inner.cloud.hidden_quota.remove(&again);
                 };
                 self.span(Span { from: q.from, until: q.until }, &format!("the account's quota is {most} {}", q.r#type), begin, end);
             }

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{GoDuration, Money, Percent};
+use crate::{GoDuration, Money, Percent, pool::Tier};
 
 pub use status::{Cost, Entered, OnSaleStatus, PoolProgress, Report, WaitingFor, WorkloadProgress};
 
@@ -74,7 +74,7 @@ pub struct OnSaleSpec {
     #[x_kube(validation = Rule::new("self.all(w, self.exists_one(x, x.target.kind == w.target.kind && x.target.name == w.target.name))")
         .message("each workload may be named only once in a sale; remove the second one"))]
     pub workloads: Vec<SaleWorkload>,
-    /// Which pools may be used. Unset: every CapacityPool that is open to this namespace.
+    /// Which places all workloads of this sale may use; `workloads[].placement` narrows it for one. Unset: every CapacityPool that is open to this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     /// What this sale may cost at most. Unset: only the pools' own limits hold.
@@ -158,6 +158,10 @@ pub struct SaleWorkload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^([1-9]|[1-9][0-9]|100)%$')").message("maxSharePerPool must be from 1% to 100%"))]
     pub max_share_per_pool: Option<Percent>,
+    /// Which places this workload may use, besides what the sale's own `placement` says: both hold, and where several sales name the workload, those of all of
+    /// them. What runs elsewhere already stays there, and nothing new goes there. Unset: what the sale says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// How long a user's session lasts, 0s to 24h: a pod whose terminationGracePeriod is shorter is reported, for the way back would cut sessions. Unset: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("sessionLength must be from 0s to 24h"))]
@@ -208,13 +212,22 @@ pub struct Dependency {
     pub serial_calls: i32,
 }
 
-/// Which pools a sale may use.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+/// Which places may be used: pools that meet everything that is said here. A change holds at once for what is new; what runs already stays where it is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// Labels of the CapacityPools that may be used. Unset or empty: every pool that is open to this namespace.
+    /// Labels of the CapacityPools that may be used, such as a fleet, or the country that a pool is in. Unset or empty: every pool that is open to this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_selector: Option<LabelSelector>,
+    /// Tiers that may be used, as in the pools' `tier`, each named once. Unset or empty: every tier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub tiers: Vec<Tier>,
+    /// Zones that may be used, as in the pools' `zone`, at most 64, each named once. Unset or empty: every zone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = Rule::new("self.all(z, z.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("placement.zones must be zones of CapacityPools, such as us-west-2-phx-2a"))]
+    pub zones: Vec<String>,
 }
 
 /// What a sale may cost at most. What it forbids is reported as a shortfall.

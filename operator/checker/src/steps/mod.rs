@@ -10,7 +10,7 @@ use onsale_planner::{
     steps::{ChainKey, Step},
 };
 
-use crate::{Rule, Violation, view::View};
+use crate::{Rule, Violation, shared, view::View};
 
 mod pool;
 mod workload;
@@ -32,6 +32,7 @@ pub fn check(view: &View<'_>, chains: &[Chain]) -> Vec<Violation> {
             ChainKey::Workload(id) => workload::check(view, id, &chain.steps, &mut found),
         }
     }
+    shared::launches(view, chains, &mut found);
     found
 }
 

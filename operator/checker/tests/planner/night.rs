@@ -18,7 +18,11 @@ use onsale_planner::{
 };
 use proptest::prelude::*;
 
-use crate::world::{self, World, at};
+use crate::{
+    cloud,
+    seeds::World,
+    world::{self, at},
+};
 
 /// What happens at one moment of a night besides the passing of time.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,10 @@ pub enum Event {
     Suspend(usize),
     /// The first peak of a sale changes.
     Peak(usize, i32),
+    /// A sale is kept to the tiers of these bits.
+    Tiers(usize, u8),
+    /// The cloud says how many addresses are free in a subnet, and how many vCPUs others leave.
+    Cloud(usize, i32, i32),
     /// A sale that is not Live moves by so many minutes.
     Move(usize, i64),
     /// A node of this number changes between Ready and not.
@@ -43,7 +51,7 @@ pub enum Event {
     Blind,
     /// The instances of a pool are unknown for this moment.
     Silent(usize),
-    /// A pool has no capacity left from now on.
+    /// A pool has no capacity left from now on, or its quota is used up.
     Exhausted(usize),
     /// The operator dies after so many steps of each chain.
     Crash(usize),
@@ -56,6 +64,8 @@ pub fn moments() -> impl Strategy<Value = Vec<(i64, Event)>> {
         1 => (0..3_usize).prop_map(Event::Delete),
         1 => (0..3_usize).prop_map(Event::Suspend),
         1 => (0..3_usize, 1..80_i32).prop_map(|(n, peak)| Event::Peak(n, peak)),
+        1 => (0..3_usize, 1..=7_u8).prop_map(|(n, tiers)| Event::Tiers(n, tiers)),
+        2 => (0..3_usize, 0..12_i32, 0..90_i32).prop_map(|(n, free, vcpus)| Event::Cloud(n, free, vcpus)),
         1 => (0..3_usize, -60..120_i64).prop_map(|(n, by)| Event::Move(n, by)),
         1 => (0..12_usize).prop_map(Event::Node),
         1 => (0..5_usize, 0..40_i32).prop_map(|(n, value)| Event::Foreign(n, value)),
@@ -158,6 +168,14 @@ impl Night {
             }
             Event::Suspend(n) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.suspend = !s.spec.suspend),
             Event::Peak(n, peak) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.workloads[0].peak_replicas = peak),
+            Event::Tiers(n, tiers) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| {
+                let placement = s.spec.placement.get_or_insert_default();
+                placement.tiers = world::tiers(tiers);
+            }),
+            Event::Cloud(n, free, vcpus) => self.all.pools.iter_mut().for_each(|pool| {
+                cloud::tell_subnet(pool, n, free, self.now);
+                cloud::tell_quota(pool, vcpus, self.now);
+            }),
             Event::Move(n, by) => self.all.sales.iter_mut().skip(n).take(1).filter(|s| s.status.phase != Some(Phase::Live)).for_each(|s| {
                 s.spec.opens_at = (s.spec.opens_at.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(by)).to_string();
             }),
@@ -243,7 +261,8 @@ impl Night {
         if gone {
             pool.status.shortfalls.retain(|s| s.instance_type != instance_type);
             let retry_at = Time(now + SignedDuration::from_mins(5));
-            let (reason, message) = (Reason::InsufficientCapacity, "none left".to_owned());
+            let reason = if index.is_multiple_of(2) { Reason::InsufficientCapacity } else { Reason::QuotaExhausted };
+            let message = "none left".to_owned();
             pool.status.shortfalls.push(Shortfall {
                 instance_type: instance_type.clone(),
                 subnet: None,

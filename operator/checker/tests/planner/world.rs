@@ -1,4 +1,4 @@
-//! Random fleets as small numbers, so that a failing case is short to read, and the snapshot that they stand for.
+//! The snapshot that a random fleet stands for.
 
 use std::collections::BTreeMap;
 
@@ -7,148 +7,35 @@ use onsale_api::{
     Reason,
     onsale::TargetKind,
     placement::{FloorField, FloorKind},
+    pool::Tier,
 };
 use onsale_planner::{
     Snapshot,
     resources::Resources,
     snapshot::{Instance, Node, Pod, Pool, Requirement, Sale, SaleId, Taint, TargetState, Toleration, Workload, WorkloadId},
 };
-use proptest::{collection::vec, option, prelude::*};
 use serde_json::{from_value, json};
+
+use crate::{
+    cloud,
+    seeds::{PoolSeed, SaleSeed, WorkSeed, World},
+};
+
+/// Tiers by their bit.
+const TIERS: [Tier; 3] = [Tier::OnPrem, Tier::LocalZone, Tier::Region];
+
+/// The bits of a set.
+pub fn bits(set: u8) -> impl Iterator<Item = u8> {
+    (0..4).filter(move |bit| set & (1 << bit) != 0)
+}
+
+/// The tiers of a set of bits.
+pub fn tiers(set: u8) -> Vec<Tier> {
+    bits(set).map(|bit| TIERS[usize::from(bit)]).collect()
+}
 
 /// The instant that offsets count from.
 pub const T: &str = "2026-12-05T12:00:00Z";
-
-/// Everything random about a fleet.
-#[derive(Clone, Debug)]
-pub struct World {
-    /// Places.
-    pub pools: Vec<PoolSeed>,
-    /// Workloads.
-    pub works: Vec<WorkSeed>,
-    /// Sales.
-    pub sales: Vec<SaleSeed>,
-    /// Nodes are unknown.
-    pub blind: bool,
-}
-
-/// One pool.
-#[derive(Clone, Debug)]
-pub struct PoolSeed {
-    /// Existing nodes, or rented ones.
-    pub rented: bool,
-    /// Nodes that exist; of rented pools every second has not joined yet.
-    pub nodes: usize,
-    /// CPU of a node in cores.
-    pub cores: i64,
-    /// Round trip to `dc` in microseconds.
-    pub rtt: i64,
-    /// Round trip to `db`, where it is declared.
-    pub second: Option<i64>,
-    /// `limits.maxNodes`.
-    pub limit: i32,
-    /// `maxNodesEach`.
-    pub each: Option<i32>,
-    /// Who may use it: 0 nobody, 1 `shop` by labels, else all.
-    pub open: u8,
-    /// Label `fleet`.
-    pub fleet: u8,
-    /// Zone.
-    pub zone: u8,
-    /// A shortfall of the first type: minutes until it may be tried again.
-    pub short: Option<i64>,
-    /// The cloud did not answer.
-    pub unknown: bool,
-    /// One node in the pool is cordoned by somebody else.
-    pub cordoned: bool,
-    /// The first of its existing nodes carries a taint of somebody else's.
-    pub tainted: bool,
-}
-
-/// One workload.
-#[derive(Clone, Debug)]
-pub struct WorkSeed {
-    /// Namespace `other` instead of `shop`.
-    pub other: bool,
-    /// Requests of a pod in hundredths of a core.
-    pub cpu: i64,
-    /// Replicas before any sale.
-    pub baseline: i32,
-    /// An HPA with this maximum.
-    pub hpa: Option<i32>,
-    /// Own zone spread.
-    pub skew: Option<i32>,
-    /// Own node term: the zone that it must be in.
-    pub zone: Option<u8>,
-    /// Tolerates that taint.
-    pub tolerates: bool,
-    /// The node that each replica is on, as far as it has room; none: unbound.
-    pub on: Vec<Option<usize>>,
-}
-
-/// One sale.
-#[derive(Clone, Debug)]
-pub struct SaleSeed {
-    /// In namespace `other` instead of `shop`.
-    pub other: bool,
-    /// Opens so many minutes after the start.
-    pub opens: i64,
-    /// Peak of each workload of the namespace; none: not named.
-    pub peaks: Vec<Option<i32>>,
-    /// `maxNodes`.
-    pub nodes: Option<i32>,
-    /// `maxHourlyCost`.
-    pub cost: Option<i32>,
-    /// `maxSharePerPool`.
-    pub share: Option<u16>,
-    /// `maxLatency` in milliseconds.
-    pub latency: Option<i64>,
-    /// Fleet that it selects.
-    pub fleet: Option<u8>,
-    /// Calls to `dc`; none: no dependencies.
-    pub calls: Option<i32>,
-    /// Combine as Max.
-    pub max: bool,
-    /// 0 Hold, 1 Plan, 2 suspended, else none of these.
-    pub mode: u8,
-}
-
-/// Random fleets.
-pub fn worlds() -> impl Strategy<Value = World> {
-    (vec(pools(), 1..=6), vec(works(), 1..=5), vec(sales(), 0..=3), prop::bool::weighted(0.05))
-        .prop_map(|(pools, works, sales, blind)| World { pools, works, sales, blind })
-}
-
-fn pools() -> impl Strategy<Value = PoolSeed> {
-    let rtt = prop::sample::select(vec![0_i64, 200, 700, 1_600, 2_000, 2_400, 3_000, 30_000, 60_000]);
-    let shape = (any::<bool>(), 0..=3_usize, prop::sample::select(vec![4_i64, 8, 16]), 0..=6_i32, option::weighted(0.2, 0..=4_i32));
-    let place = (rtt, option::weighted(0.7, 0..=9_000_i64), prop::sample::select(vec![3_u8, 3, 3, 1, 0]), 0..=1_u8, 0..=3_u8);
-    let state = (option::weighted(0.2, -20..=20_i64), prop::bool::weighted(0.05), prop::bool::weighted(0.1), prop::bool::weighted(0.15));
-    (shape, place, state).prop_map(|(shape, place, state)| {
-        let (rented, nodes, cores, limit, each) = shape;
-        let (rtt, second, open, fleet, zone) = place;
-        let (short, unknown, cordoned, tainted) = state;
-        PoolSeed { rented, nodes, cores, rtt, second, limit, each, open, fleet, zone, short, unknown, cordoned, tainted }
-    })
-}
-
-fn works() -> impl Strategy<Value = WorkSeed> {
-    let shape = (prop::bool::weighted(0.2), prop::sample::select(vec![25_i64, 50, 100, 150, 300]), 0..=8_i32);
-    let own =
-        (option::weighted(0.3, 5..=60_i32), option::weighted(0.15, 1..=3_i32), option::weighted(0.15, 0..=3_u8), prop::bool::weighted(0.3));
-    (shape, own, vec(option::weighted(0.9, 0..=17_usize), 8)).prop_map(|((other, cpu, baseline), (hpa, skew, zone, tolerates), on)| {
-        WorkSeed { other, cpu, baseline, hpa, skew, zone, tolerates, on }
-    })
-}
-
-fn sales() -> impl Strategy<Value = SaleSeed> {
-    let wish = (prop::bool::weighted(0.2), -150..=300_i64, vec(option::weighted(0.7, 1..=60_i32), 5));
-    let bounds = (option::weighted(0.3, 0..=6_i32), option::weighted(0.3, 0..=4_i32), option::weighted(0.3, 20..=100_u16));
-    let reach = (option::weighted(0.3, 1..=300_i64), option::weighted(0.2, 0..=1_u8), option::weighted(0.7, 1..=12_i32), any::<bool>());
-    (wish, bounds, reach, 0..=12_u8).prop_map(|((other, opens, peaks), (nodes, cost, share), (latency, fleet, calls, max), mode)| {
-        SaleSeed { other, opens, peaks, nodes, cost, share, latency, fleet, calls, max, mode }
-    })
-}
 
 /// An instant, in minutes from the start.
 pub fn at(minutes: i64) -> Timestamp {
@@ -164,7 +51,7 @@ pub fn snapshot(world: &World) -> Snapshot {
     sales.sort_by(|a, b| a.id.cmp(&b.id));
     let mut seen = Snapshot {
         sales,
-        pools: world.pools.iter().enumerate().map(|(i, seed)| pool(i, seed)).collect(),
+        pools: world.pools.iter().enumerate().map(|(i, seed)| cloud::told(world, pool(i, seed), seed)).collect(),
         workloads,
         nodes: (!world.blind).then_some(nodes),
         namespaces: ["shop", "other"].map(|n| (n.to_owned(), BTreeMap::from([("name".to_owned(), n.to_owned())]))).into(),
@@ -187,15 +74,18 @@ pub fn offer(cores: i64) -> Resources {
 fn pool(i: usize, seed: &PoolSeed) -> Pool {
     let mut latency = vec![json!({"site": "dc", "rtt": format!("{}us", seed.rtt)})];
     latency.extend(seed.second.map(|rtt| json!({"site": "db", "rtt": format!("{rtt}us")})));
-    let types = json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": {"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)}}]);
-    let ec2 = json!({"ec2": {"region": "us-west-2", "launchTemplate": {"name": "burst", "version": "7"}, "subnets": ["subnet-0abc12"], "instanceTypes": types}});
+    let types = json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": {"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)}, "addressesPerNode": seed.addresses}]);
+    let subnets: Vec<String> = bits(seed.subnets).map(|bit| cloud::subnet(usize::from(bit))).collect();
+    let region = ["us-west-2", "us-east-1"][seed.region];
+    let ec2 =
+        json!({"ec2": {"region": region, "launchTemplate": {"name": "burst", "version": "7"}, "subnets": subnets, "instanceTypes": types}});
     let existing = json!({"existing": {"selector": {"matchLabels": {"place": format!("pool-{i}")}}}});
     let mut allowed =
         if seed.open == 1 { json!({"from": "Selector", "selector": {"matchLabels": {"name": "shop"}}}) } else { json!({"from": "All"}) };
     if let Some(each) = seed.each {
         allowed["maxNodesEach"] = json!(each);
     }
-    let mut spec = json!({"tier": "Region", "zone": format!("zone-{}", seed.zone), "latency": latency, "nodes": if seed.rented { ec2 } else { existing }});
+    let mut spec = json!({"tier": TIERS[usize::from(seed.tier)], "zone": format!("zone-{}", seed.zone), "latency": latency, "nodes": if seed.rented { ec2 } else { existing }});
     if seed.rented {
         spec["limits"] = json!({"maxNodes": seed.limit});
     }
@@ -321,6 +211,29 @@ fn space(other: bool) -> &'static str {
     if other { "other" } else { "shop" }
 }
 
+/// What a sale may cost, and where it may be.
+fn bounds(spec: &mut serde_json::Value, seed: &SaleSeed) {
+    let mut budget = json!({});
+    if let Some(nodes) = seed.nodes {
+        budget["maxNodes"] = json!(nodes);
+    }
+    if let Some(cost) = seed.cost {
+        budget["maxHourlyCost"] = json!(format!("0.{cost}"));
+    }
+    if seed.nodes.is_some() || seed.cost.is_some() {
+        spec["budget"] = budget;
+    }
+    if let Some(fleet) = seed.fleet {
+        spec["placement"] = json!({"poolSelector": {"matchLabels": {"fleet": fleet.to_string()}}});
+    }
+    if let Some(set) = seed.tiers {
+        spec["placement"]["tiers"] = json!(tiers(set));
+    }
+    if let Some(zones) = seed.zones {
+        spec["workloads"][0]["placement"] = json!({"zones": bits(zones).map(|bit| format!("zone-{bit}")).collect::<Vec<_>>()});
+    }
+}
+
 fn sale(world: &World, i: usize, seed: &SaleSeed) -> Option<Sale> {
     let named = world.works.iter().enumerate().zip(&seed.peaks).filter(|((_, work), peak)| work.other == seed.other && peak.is_some());
     let workloads: Vec<_> = named
@@ -342,19 +255,7 @@ fn sale(world: &World, i: usize, seed: &SaleSeed) -> Option<Sale> {
         return None;
     }
     let mut spec = json!({"opensAt": at(seed.opens), "workloads": workloads, "combine": if seed.max { "Max" } else { "Sum" }});
-    let mut budget = json!({});
-    if let Some(nodes) = seed.nodes {
-        budget["maxNodes"] = json!(nodes);
-    }
-    if let Some(cost) = seed.cost {
-        budget["maxHourlyCost"] = json!(format!("0.{cost}"));
-    }
-    if seed.nodes.is_some() || seed.cost.is_some() {
-        spec["budget"] = budget;
-    }
-    if let Some(fleet) = seed.fleet {
-        spec["placement"] = json!({"poolSelector": {"matchLabels": {"fleet": fleet.to_string()}}});
-    }
+    bounds(&mut spec, seed);
     match seed.mode {
         0 => spec["onShortfall"] = json!("Hold"),
         1 => spec["mode"] = json!("Plan"),

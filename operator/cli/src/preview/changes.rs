@@ -1,13 +1,24 @@
 //! What would have to change. Nothing is said that was not planned with: each proposal is the least value with which the sale is a go.
 
 use jiff::{SignedDuration, Timestamp};
-use onsale_api::{GoDuration, Money};
-use onsale_planner::{Plan, Snapshot, plan, plan::SalePlan, snapshot::SaleId};
+use onsale_api::{GoDuration, Money, pool::QuotaFacts};
+use onsale_planner::{
+    Plan, Snapshot,
+    addresses::Addresses,
+    plan,
+    plan::SalePlan,
+    quotas::Quotas,
+    snapshot::{Pool, SaleId},
+};
 
 /// The most that the schema allows a pool or a budget.
 const MOST_NODES: i64 = 5_000;
 /// The most that the schema allows `maxLatency`, an hour, in microseconds.
 const MOST_LATENCY: i64 = 3_600_000_000;
+/// More vCPUs than any account has in a region.
+const MOST_VCPUS: i64 = 10_000_000;
+/// Addresses of the largest network that a VPC may have.
+const MOST_ADDRESSES: i64 = 65_536;
 /// The most replicas that the schema allows a workload.
 const MOST_REPLICAS: i64 = 10_000;
 
@@ -20,6 +31,10 @@ enum Bound {
     /// In whole units of money.
     BudgetCost,
     ScalerMax(usize),
+    /// vCPUs of the quota with this index in [`Attempt::quotas`].
+    Quota(usize),
+    /// Free addresses in the subnets of the pool with this index.
+    Addresses(usize),
     /// Of the sale's workload with this index, in microseconds.
     MaxLatency(usize),
 }
@@ -75,6 +90,9 @@ impl Attempt<'_> {
                 all.push(Bound::PoolNodesEach(n));
             }
         }
+        all.extend((0..self.quotas().len()).map(Bound::Quota));
+        let addresses = Addresses::of(self.seen, self.now);
+        all.extend((0..self.seen.pools.len()).filter(|n| addresses.said(*n).is_some()).map(Bound::Addresses));
         let budget = sale.spec.budget.clone().unwrap_or_default();
         all.extend(budget.max_nodes.map(|_| Bound::BudgetNodes));
         all.extend(budget.max_hourly_cost.map(|_| Bound::BudgetCost));
@@ -87,6 +105,23 @@ impl Attempt<'_> {
         all
     }
 
+    /// Region and code of every quota that bounds something.
+    fn quotas(&self) -> Vec<(String, String)> {
+        let quotas = Quotas::of(self.seen, self.now);
+        let known = quotas.all().iter().filter(|bound| bound.said.is_some());
+        known.map(|bound| (bound.region.to_owned(), bound.quota.code.to_owned())).collect()
+    }
+
+    /// What is recorded of a quota, in every pool of its region.
+    fn recorded<'s>(seen: &'s mut Snapshot, region: &str, code: &str) -> impl Iterator<Item = &'s mut QuotaFacts> {
+        let there = move |pool: &&mut Pool| pool.spec.nodes.ec2.as_ref().is_some_and(|ec2| ec2.region == region);
+        seen.pools.iter_mut().filter(there).flat_map(|pool| &mut pool.status.quotas).filter(move |fact| fact.code == code)
+    }
+
+    fn free_addresses(&self, pool: usize) -> i64 {
+        self.seen.pools[pool].status.subnets.iter().map(|s| i64::from(s.free_addresses)).sum()
+    }
+
     fn value(&self, bound: &Bound) -> i64 {
         let sale = &self.seen.sales[self.sale];
         let budget = || sale.spec.budget.clone().unwrap_or_default();
@@ -95,6 +130,11 @@ impl Attempt<'_> {
             Bound::PoolNodesEach(n) => {
                 self.seen.pools[*n].spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each).unwrap_or_default().into()
             }
+            Bound::Quota(n) => {
+                let (region, code) = &self.quotas()[*n];
+                Self::recorded(&mut self.seen.clone(), region, code).map(|fact| i64::from(fact.limit)).max().unwrap_or_default()
+            }
+            Bound::Addresses(n) => self.free_addresses(*n),
             Bound::BudgetNodes => budget().max_nodes.unwrap_or_default().into(),
             Bound::BudgetCost => budget().max_hourly_cost.unwrap_or_default().micros() / 1_000_000,
             Bound::ScalerMax(n) => self.seen.workloads[*n].target.as_ref().and_then(|t| t.max).unwrap_or_default().into(),
@@ -105,6 +145,8 @@ impl Attempt<'_> {
     const fn most(bound: &Bound) -> i64 {
         match bound {
             Bound::PoolNodes(_) | Bound::PoolNodesEach(_) | Bound::BudgetNodes => MOST_NODES,
+            Bound::Quota(_) => MOST_VCPUS,
+            Bound::Addresses(_) => MOST_ADDRESSES,
             Bound::BudgetCost => 999_999_999,
             Bound::ScalerMax(_) => MOST_REPLICAS,
             Bound::MaxLatency(_) => MOST_LATENCY,
@@ -119,6 +161,16 @@ impl Attempt<'_> {
                 if let Some(allowed) = seen.pools[*n].spec.allowed_namespaces.as_mut() {
                     allowed.max_nodes_each = Some(number);
                 }
+            }
+            Bound::Quota(n) => {
+                let (region, code) = &self.quotas()[*n];
+                Self::recorded(seen, region, code).for_each(|fact| fact.limit = number);
+            }
+            Bound::Addresses(n) => {
+                let more = i32::try_from(value - self.free_addresses(*n)).unwrap_or(i32::MAX);
+                let Some(subnet) = seen.pools[*n].status.subnets.first().map(|s| s.id.clone()) else { return };
+                let same = seen.pools.iter_mut().flat_map(|pool| &mut pool.status.subnets).filter(|s| s.id == subnet);
+                same.for_each(|s| s.free_addresses = s.free_addresses.saturating_add(more));
             }
             Bound::BudgetNodes => seen.sales[self.sale].spec.budget.get_or_insert_default().max_nodes = Some(number),
             Bound::BudgetCost => {
@@ -194,6 +246,13 @@ impl Attempt<'_> {
         match bound {
             Bound::PoolNodes(n) => format!("limits.maxNodes of pool {}: {now} -> {value}", self.seen.pools[*n].name),
             Bound::PoolNodesEach(n) => format!("allowedNamespaces.maxNodesEach of pool {}: {now} -> {value}", self.seen.pools[*n].name),
+            Bound::Quota(n) => {
+                let (region, code) = &self.quotas()[*n];
+                format!("quota {code} of {region}: {now} -> {value} vCPUs; ask AWS for it now, it may take days")
+            }
+            Bound::Addresses(n) => {
+                format!("free addresses in the subnets of pool {}: {now} -> {value}; add a subnet, or free some", self.seen.pools[*n].name)
+            }
             Bound::BudgetNodes => format!("budget.maxNodes of the sale: {now} -> {value}"),
             Bound::BudgetCost => {
                 let now = self.seen.sales[self.sale].spec.budget.clone().unwrap_or_default().max_hourly_cost.unwrap_or_default();

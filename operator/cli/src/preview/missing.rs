@@ -41,7 +41,10 @@ pub fn remarks(waiting: &Waiting) -> bool {
 
 /// In the words of somebody who has files, not a cluster, before them.
 fn explain(world: &World, why: &Waiting) -> (Reason, String) {
-    let message = why.message.clone();
+    // What is bounded by the cloud's old word, and not by a launch that it refused.
+    let by_word = matches!(why.reason, Reason::AddressesExhausted | Reason::QuotaExhausted) && !why.message.starts_with("pool ");
+    let age = world.told.as_ref().filter(|_| by_word).map(|told| format!(" (as of {told})")).unwrap_or_default();
+    let message = format!("{}{age}", why.message);
     if world.cluster.is_some() {
         return (why.reason, message);
     }

@@ -151,8 +151,10 @@ fn list(schema: &Value, items: &[Value], path: &str, faults: &mut Vec<Fault>) {
         _ => None,
     };
     let Some(keys) = keys else { return };
+    // A key that is left out has its default, as it has when the API server compares.
+    let key = |item: &Value, key: &str| item.get(key).unwrap_or(&schema["items"]["properties"][key]["default"]).clone();
     let identity = |item: &Value| -> Value {
-        if keys.is_empty() { item.clone() } else { keys.iter().map(|k| ((*k).to_owned(), item[*k].clone())).collect() }
+        if keys.is_empty() { item.clone() } else { keys.iter().map(|k| ((*k).to_owned(), key(item, k))).collect() }
     };
     let mut seen = std::collections::HashSet::new();
     for (n, item) in items.iter().enumerate() {
@@ -212,6 +214,15 @@ mod tests {
         assert!(fault.message.ends_with("put it in quotes: \"1.6\""), "{}", fault.message);
         let fault = check(&json!({"type": "integer", "format": "int32"}), &json!("4")).remove(0);
         assert!(fault.message.ends_with("write 4 without quotes"), "{}", fault.message);
+    }
+
+    #[test]
+    fn a_key_that_is_left_out_is_its_default_when_items_are_compared() {
+        let item = json!({"type": "object", "properties": {"site": {"type": "string"}, "path": {"type": "string", "default": "default"}}});
+        let schema =
+            json!({"type": "array", "items": item, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["site", "path"]});
+        assert_eq!(check(&schema, &json!([{"site": "a"}, {"site": "a", "path": "default"}])).len(), 1);
+        assert!(check(&schema, &json!([{"site": "a"}, {"site": "a", "path": "vpn"}])).is_empty());
     }
 
     #[test]

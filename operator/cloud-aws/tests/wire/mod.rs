@@ -93,6 +93,12 @@ async fn serve(State(ec2): State<Ec2>, headers: HeaderMap, body: String) -> Resp
     let mut fields: BTreeMap<_, _> = body.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect();
     let signature = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     fields.insert("authorization".to_owned(), signature.to_owned());
+    if let Some(target) = headers.get("x-amz-target").and_then(|v| v.to_str().ok()) {
+        // The JSON protocol names the action in a header, and its body is the answer's own affair.
+        fields = [("authorization", signature), ("Action", target.rsplit('.').next().unwrap_or_default()), ("json", &body)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+    }
     let call = Call(fields);
     let before = {
         let mut calls = ec2.calls.lock().expect("no test panics inside");
@@ -135,6 +141,38 @@ pub fn error(status: u16, code: &str, message: &str) -> Answer {
 pub fn launched(ids: &[&str]) -> Answer {
     let items: String = ids.iter().map(|id| format!("<item><instanceId>{id}</instanceId></item>")).collect();
     Answer::Body(200, format!("<RunInstancesResponse><instancesSet>{items}</instancesSet></RunInstancesResponse>"))
+}
+
+/// A running instance of somebody's, of a type with so many cores of two threads, and what else its XML says.
+pub fn other(id: &str, instance_type: &str, cores: i32, more: &str) -> String {
+    format!(
+        "<item><instanceId>{id}</instanceId><instanceState><code>16</code><name>running</name></instanceState><instanceType>{instance_type}</instanceType>\
+         <cpuOptions><coreCount>{cores}</coreCount><threadsPerCore>2</threadsPerCore></cpuOptions>{more}</item>"
+    )
+}
+
+/// A page of `DescribeSubnets`: IDs and free addresses.
+pub fn subnets(found: &[(&str, i32)], next: &str) -> Answer {
+    let item = |(id, free): &(&str, i32)| {
+        format!(
+            "<item><subnetId>{id}</subnetId><availabilityZone>us-west-2-phx-2a</availabilityZone><availableIpAddressCount>{free}</availableIpAddressCount></item>"
+        )
+    };
+    let items: String = found.iter().map(item).collect();
+    Answer::Body(
+        200,
+        format!("<DescribeSubnetsResponse><subnetSet>{items}</subnetSet><nextToken>{next}</nextToken></DescribeSubnetsResponse>"),
+    )
+}
+
+/// A successful `GetServiceQuota`.
+pub fn quota(vcpus: f64) -> Answer {
+    Answer::Body(200, format!("{{\"Quota\":{{\"ServiceCode\":\"ec2\",\"Value\":{vcpus:.1}}}}}"))
+}
+
+/// An error of the JSON protocol.
+pub fn json_error(code: &str) -> Answer {
+    Answer::Body(400, format!("{{\"__type\":\"com.amazonaws.servicequotas#{code}\",\"message\":\"no\"}}"))
 }
 
 /// A successful `TerminateInstances`.

@@ -65,6 +65,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
         lister.await;
         "instances"
     });
+    let asker = observe::facts::run(context.clone(), world.clone(), trigger.clone());
+    tasks.spawn(async move {
+        asker.await;
+        "free addresses and quotas"
+    });
     let (regions, noticed) = watch::channel(sweep::Regions::default());
     let sweeper = sweep::run(context.clone(), noticed);
     tasks.spawn(async move {

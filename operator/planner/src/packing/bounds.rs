@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use onsale_api::{Money, Reason, names, onsale::OnShortfall, pool::InstanceType};
+use onsale_api::{
+    Money, Reason, names,
+    onsale::OnShortfall,
+    pool::{InstanceType, Shortfall},
+};
 
 use super::{
     Work,
-    bins::{Bin, Bins, declared, new_bin, shape},
-    budget,
+    bins::{Bin, BinState, Bins, declared, new_bin, shape},
+    budget, shared,
 };
 use crate::{index::Indexed, plan::Waiting, pools, resources::Resources, snapshot::Pool};
 
@@ -113,8 +117,10 @@ impl<'a> Bounds<'a> {
             if fits <= 0 {
                 continue;
             }
-            if let Err(waiting) =
-                self.can_be_had(work, pool, instance_type).and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
+            if let Err(waiting) = self
+                .can_be_had(work, pool, instance_type)
+                .and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
+                .and_then(|()| shared::suffice(self.seen, pool, &instance_type.name, bins))
             {
                 refusal = waiting;
                 continue;
@@ -127,15 +133,32 @@ impl<'a> Bounds<'a> {
         best.map(|(_, t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
     }
 
-    /// How many new nodes the pool's limit leaves, and what each type offers that can be had: an upper bound, without what namespaces and budgets allow.
+    /// How many new nodes the pool's limit, its subnets and its quotas leave, were the pool alone, and what each type offers that can be had: an upper bound, without
+    /// what namespaces and budgets allow.
     pub fn openable(&self, pool: &str, bins: &Bins) -> (i64, Vec<Resources>) {
         let Some((pool, ec2)) = self.seen.pool(pool).and_then(|p| Some((p, p.spec.nodes.ec2.as_ref()?))) else { return (0, Vec::new()) };
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
         let rented = bins.of_pool(&pool.name).filter(|b| b.counts()).count() + self.given_up(pool);
         let left = i64::from(most) - i64::try_from(rented).unwrap_or(i64::MAX);
-        let paused = |name: &str| pools::short(pool, name).is_some_and(|short| !self.retry || self.seen.now < short.retry_at.0);
-        let types = ec2.instance_types.iter().filter(|t| !paused(&t.name));
-        (if pool.deleting { 0 } else { left.max(0) }, types.map(|t| shape(pool, &t.name, self.seen)).collect())
+        let paused = |name: &str| self.short(pool, name).is_some_and(|short| !self.retry || self.seen.now < short.retry_at.0);
+        let types: Vec<&InstanceType> = ec2.instance_types.iter().filter(|t| !paused(&t.name)).collect();
+        let left = left.min(shared::most(self.seen, pool, &types, bins));
+        (if pool.deleting { 0 } else { left.max(0) }, types.into_iter().map(|t| shape(pool, &t.name, self.seen)).collect())
+    }
+
+    /// Why a type cannot be had in the pool, and until when.
+    fn short(&self, pool: &'a Pool, instance_type: &str) -> Option<&'a Shortfall> {
+        pools::short(pool, instance_type).or_else(|| self.seen.quotas.refused(pool, instance_type))
+    }
+
+    /// Whether a new node that nobody uses any more may be used again: what it takes of what pools share may be taken.
+    pub fn may_reopen(&self, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
+        match (self.seen.pool(&bin.pool), &bin.instance_type) {
+            (Some(pool), Some(instance_type)) if bin.state == BinState::New && !bin.used() => {
+                shared::suffice(self.seen, pool, instance_type, bins)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nodes that are given up and not gone yet, and overdue ones, which may come after all.
@@ -208,8 +231,8 @@ impl<'a> Bounds<'a> {
 
     /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under
     /// `onShortfall: Hold` not at all, until a person acts.
-    fn can_be_had(&self, work: &Work, pool: &Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
-        match pools::short(pool, &instance_type.name) {
+    fn can_be_had(&self, work: &Work, pool: &'a Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
+        match self.short(pool, &instance_type.name) {
             Some(short) if !self.retry || self.holds(work) || self.seen.now < short.retry_at.0 => Err(Waiting {
                 reason: short.reason,
                 message: format!("pool {}: {}", pool.name, short.message),

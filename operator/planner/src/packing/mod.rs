@@ -1,7 +1,7 @@
 //! Which replica goes where, and which nodes that takes.
 //!
 //! - this file: the wish and the outcome; [`packer`]: the pass over workloads and ranks; [`bins`]: nodes as bins, existing and new; [`bounds`]: what forbids a
-//!   new node; [`exchange`]: who gets the near places that several want, by way of [`flow`]; [`rooms`]: what is left, by pool
+//!   new node; [`shared`]: what pools share: addresses of subnets, the account's quotas; [`exchange`]: who gets the near places that several want, by way of [`flow`]; [`rooms`]: what is left, by pool
 //!
 //! First workloads by how much latency one of their replicas loses per unit of room when it moves from its nearest to its farthest pool, then rank by rank,
 //! pools of a rank evenly, first fit within a pool. Where that leaves somebody farther than a place that somebody else takes, the places are exchanged: exact
@@ -14,6 +14,7 @@ mod exchange;
 mod flow;
 pub mod packer;
 pub mod rooms;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,5 +144,7 @@ fn budget(seen: &Snapshot, sale: usize) -> Budget {
     seen.sales.get(sale).and_then(|s| s.spec.budget.clone()).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod tests;

@@ -286,9 +286,13 @@ impl<'a> Packer<'a> {
             place.asked = true;
         }
         self.bounds.may_hold_more(work, pool, place.count, zones)?;
-        if let Some(at) = self.bins.with_room(self.bounds.seen, pool, place.from, work, self.keep) {
-            place.from = at;
-            return Ok(self.bins.in_pool(pool)[at]);
+        while let Some(at) = self.bins.with_room(self.bounds.seen, pool, place.from, work, self.keep) {
+            let bin = self.bins.in_pool(pool)[at];
+            if self.bounds.may_reopen(&self.bins.all[bin], &self.bins).is_ok() {
+                place.from = at;
+                return Ok(bin);
+            }
+            place.from = at + 1;
         }
         let bin = self.bounds.new_node(work, pool, &self.bins, share)?;
         place.from = self.bins.in_pool(pool).len();

@@ -35,7 +35,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
         id: crate::testing::deployment(&wish.target.name),
         sale: 0,
         requests: vector(1_000, 2, 1),
-        distances: distances(wish, &refs).near_to_far,
+        distances: distances(wish, &refs, |_| true).near_to_far,
         closed: 0,
         stuck: BTreeSet::new(),
         target: wish.peak_replicas,

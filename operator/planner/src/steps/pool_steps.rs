@@ -7,7 +7,7 @@ use onsale_api::Reason;
 
 use super::{Scope, Step};
 use crate::{
-    fleet,
+    addresses, fleet,
     plan::{PoolPlan, Surplus},
     pools::{self, in_service},
     snapshot::{Node, Pool, Snapshot},
@@ -95,21 +95,26 @@ fn take_back(pool: &Pool, draining: &[&Node], missing: &mut BTreeMap<String, i32
     steps
 }
 
-/// Subnets take turns from launch to launch, so that none runs out of addresses before the others; those that are full are passed over.
+/// Subnets take turns from launch to launch, so that none runs out of addresses before the others; those that are full are passed over. Where the cloud said
+/// how many addresses are free, the one with most comes first, and is asked for no more than it has.
 fn orders(pool: &Pool, missing: &BTreeMap<String, i32>, now: Timestamp) -> Vec<Step> {
     let subnets = pools::subnets(pool, now);
     if subnets.is_empty() {
         return Vec::new();
     }
+    let mut free = addresses::by_subnet(pool, &subnets, now);
     let mut steps = Vec::new();
     let mut turn = usize::try_from(pool.status.last_sequence).unwrap_or_default();
     let room = LEDGER_ROOM.saturating_sub(pool.status.launches.len());
     for (instance_type, n) in missing {
-        let mut left = *n;
+        let (mut left, each) = (*n, addresses::per_node(pool, instance_type).max(1));
         while left > 0 && steps.len() < room {
-            let count = left.min(BATCH);
-            let subnet = subnets[turn % subnets.len()].to_owned();
-            steps.push(Step::Launch { instance_type: instance_type.clone(), subnet, count });
+            // With nothing left by the cloud's old word, the cloud itself may decide.
+            let most = free.iter().max_by_key(|(subnet, n)| (**n, std::cmp::Reverse(*subnet))).filter(|(_, n)| **n >= each);
+            let (subnet, fit) = most.map_or((subnets[turn % subnets.len()], i64::MAX), |(subnet, n)| (*subnet, *n / each));
+            let count = left.min(BATCH).min(i32::try_from(fit).unwrap_or(i32::MAX));
+            free.entry(subnet).and_modify(|n| *n -= i64::from(count) * each);
+            steps.push(Step::Launch { instance_type: instance_type.clone(), subnet: subnet.to_owned(), count });
             (left, turn) = (left - count, turn + 1);
         }
     }

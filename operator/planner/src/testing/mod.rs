@@ -96,6 +96,12 @@ impl PoolBuilder {
         self.spec["leadTime"] = json!({"p50": p50, "p95": p95});
         self
     }
+    /// Its subnets.
+    #[must_use]
+    pub fn subnets(mut self, ids: &[&str]) -> Self {
+        self.spec["nodes"]["ec2"]["subnets"] = json!(ids);
+        self
+    }
     /// The pool.
     #[must_use]
     pub fn build(self) -> Pool {
@@ -205,6 +211,18 @@ pub fn sale(name: &str, workloads: Vec<SaleWorkload>) -> Sale {
 pub fn snapshot(sales: Vec<Sale>, pools: Vec<Pool>, nodes: Vec<Node>, workloads: Vec<Workload>) -> Snapshot {
     let namespaces = BTreeMap::from([(NAMESPACE.to_owned(), BTreeMap::from([("team".to_owned(), NAMESPACE.to_owned())]))]);
     Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings: Settings::default() }
+}
+
+/// What the cloud says of subnets at an instant, as recorded in the pool.
+pub fn free_addresses(pool: &mut Pool, at: &str, free: &[(&str, i32)]) {
+    let fact = |(id, n): &(&str, i32)| json!({"id": id, "zone": pool.spec.zone, "freeAddresses": n, "at": at});
+    pool.status.subnets = serde_json::from_value(free.iter().map(fact).collect()).unwrap();
+}
+
+/// What the cloud says of the Standard quota at an instant, as recorded in the pool.
+pub fn standard_quota(pool: &mut Pool, at: &str, limit: i32, used_by_others: i32) {
+    let fact = json!([{"code": "L-1216C47A", "name": "Standard", "limit": limit, "usedByOthers": used_by_others, "at": at}]);
+    pool.status.quotas = serde_json::from_value(fact).unwrap();
 }
 
 /// An amount.

@@ -3,11 +3,12 @@
 //! - [`store`], [`watch`]: one stream and one store of slim records per kind
 //! - [`sale`], [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
-//!   [`together`]: its lists and the launch ledger; [`ages`]: how old they are, whatever the wall clock does
+//!   [`together`]: its lists and the launch ledger; [`ages`]: how old they are, whatever the wall clock does; [`facts`]: free addresses and quotas
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
 pub mod ages;
 pub mod custom;
+pub mod facts;
 pub mod gaps;
 pub mod instances;
 pub mod kept;
@@ -66,6 +67,8 @@ pub struct World {
     pub instances: instances::Instances,
     /// How old what the cloud gave us is.
     pub ages: ages::Ages,
+    /// Free addresses and quotas.
+    pub facts: facts::Facts,
     /// ScaledObjects.
     pub scaled_objects: scaled_object::ScaledObjects,
 }
@@ -82,6 +85,8 @@ pub struct Observed {
     pub pool_generations: BTreeMap<String, i64>,
     /// Why the instances of a pool are unknown, by its name.
     pub cloud_errors: BTreeMap<String, CloudError>,
+    /// What the cloud said of each rented pool's subnets and quotas, by its name.
+    pub facts: BTreeMap<String, facts::Known>,
 }
 
 /// Why there is nothing to plan with yet.
@@ -158,7 +163,9 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
-    Ok(Observed { snapshot, gaps, asleep, pool_generations: generations.unwrap_or_default(), cloud_errors })
+    world.facts.want(facts::wanted(&snapshot, now));
+    let facts = snapshot.pools.iter().filter(|p| p.spec.nodes.ec2.is_some()).map(|p| (p.name.clone(), world.facts.of(p))).collect();
+    Ok(Observed { snapshot, gaps, asleep, pool_generations: generations.unwrap_or_default(), cloud_errors, facts })
 }
 
 /// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.

@@ -11,7 +11,7 @@ use onsale_planner::{
     steps::ChainKey,
 };
 
-use super::{Material, conditions, cut, problems};
+use super::{Material, conditions, cut, limits, problems};
 
 /// What the pool's status must say; the ledger's fields are as they were seen and are never written from here.
 pub fn status(pool: &Pool, material: &Material<'_>) -> CapacityPoolStatus {
@@ -20,7 +20,9 @@ pub fn status(pool: &Pool, material: &Material<'_>) -> CapacityPoolStatus {
     trouble.extend(plan.waiting_for.iter().cloned());
     let old = &pool.status;
     let generation = material.observed.pool_generations.get(&pool.name).copied();
-    let verdicts = verdicts(pool, plan, &trouble);
+    let known = material.observed.facts.get(&pool.name);
+    let mut verdicts = verdicts(pool, plan, &trouble).to_vec();
+    verdicts.extend(known.map(|known| limits::verdict(pool, known)));
     CapacityPoolStatus {
         observed_generation: generation,
         nodes: NodeCounts { planned: plan.planned, launching: plan.launching, ready: plan.ready, draining: plan.draining },
@@ -28,6 +30,8 @@ pub fn status(pool: &Pool, material: &Material<'_>) -> CapacityPoolStatus {
         launches: old.launches.clone(),
         last_sequence: old.last_sequence,
         shortfalls: old.shortfalls.clone(),
+        subnets: known.map(|known| limits::subnets(pool, known)).unwrap_or_default(),
+        quotas: known.map(|known| limits::quotas(pool, known)).unwrap_or_default(),
     }
 }
 

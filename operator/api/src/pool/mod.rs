@@ -1,14 +1,17 @@
-//! `CapacityPool`: one place where pods can run, written by the platform team.
+//! `CapacityPool`: one place where pods can run, written by the platform team. The declaration is here; [`status`] is what the pool has and does.
+
+mod status;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, GoDuration, Money, Reason};
+use crate::{Amount, GoDuration, Money};
+
+pub use status::{CapacityPoolStatus, Launch, NodeCounts, QuotaFacts, Shortfall, SubnetFacts};
 
 /// One place where pods can run: a zone, a way to get nodes, limits, latency.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -43,8 +46,9 @@ pub struct CapacityPoolSpec {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')").message("zone must be a label value, such as us-west-2-phx-2a"))]
     pub zone: String,
-    /// Round trip from here to each site that workloads depend on, 1 to 64. A site that is not listed is unknown, never zero: workloads that call it are not placed here.
-    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site"]))]
+    /// Round trip from here to each site that workloads depend on, 1 to 64. A site may be listed once for each path to it: the lowest figure counts. A site that is not listed is
+    /// unknown, never zero: workloads that call it are not placed here.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site", "path"]))]
     pub latency: Vec<SiteLatency>,
     /// How long it takes from the first cloud call to Ready pods. Default for ec2 p50 90s, p95 180s; for existing nodes p50 10s, p95 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,9 +86,18 @@ pub struct SiteLatency {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("site must be a name in lower case, such as phx-dc"))]
     pub site: String,
+    /// Name of the way to the site, such as internet or direct-connect, for sites that several ways lead to. Default `default`.
+    #[serde(default = "default_path")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("path must be a name in lower case, such as direct-connect"))]
+    pub path: String,
     /// Round-trip time, 0s to 10s, such as 1.6ms.
     #[x_kube(validation = Rule::new("duration(self) <= duration('10s')").message("rtt must be from 0s to 10s, for example 1.6ms"))]
     pub rtt: GoDuration,
+}
+
+fn default_path() -> String {
+    "default".to_owned()
 }
 
 /// Lead time as two quantiles of one node.
@@ -173,6 +186,33 @@ pub struct InstanceType {
     /// What a node of this type offers to pods, as `kubectl describe node` shows under Allocatable: cpu, memory, pods (default 110), extended resources.
     #[schemars(extend("maxProperties" = 16))]
     pub allocatable: BTreeMap<String, Amount>,
+    /// vCPUs of an instance, as EC2's quotas count them, 1 to 2000. Unset: the declared CPU, rounded up to whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2000))]
+    pub vcpus: Option<i32>,
+    /// IPv4 addresses that an instance takes from its subnet as soon as it runs, 1 to 1000. Default 1, its primary one. The VPC CNI takes more for pods: with secondary addresses what it
+    /// keeps warm and what pods use, up to one for each pod; with prefixes 16 at a time. Say here what a full node of this type takes in the pool's subnets.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub addresses_per_node: i32,
+}
+
+impl InstanceType {
+    /// vCPUs of an instance, as EC2's quotas count them.
+    #[must_use]
+    pub fn vcpus(&self) -> i32 {
+        let declared = || self.allocatable.get("cpu").map_or(1, |cpu| (cpu.milli() + 999) / 1_000);
+        self.vcpus.unwrap_or_else(|| i32::try_from(declared()).unwrap_or(i32::MAX))
+    }
+}
+
+const fn one() -> i32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_one(n: &i32) -> bool {
+    *n == 1
 }
 
 /// What may be used at most.
@@ -207,107 +247,4 @@ pub enum NamespacesFrom {
     All,
     /// By labels.
     Selector,
-}
-
-/// What the pool has and does. Bounded in size.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct CapacityPoolStatus {
-    /// Generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// Nodes by state.
-    #[serde(default)]
-    pub nodes: NodeCounts,
-    /// The launch ledger: every launch is written here before the cloud is called, and stays until its instances are seen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
-    pub launches: Vec<Launch>,
-    /// Sequence of the newest launch; tokens derive from it and are never used twice.
-    #[serde(default)]
-    pub last_sequence: i64,
-    /// What the pool could not give, by instance type or subnet; ended by the end of the last sale that uses the pool, or retried when nothing else has room.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub shortfalls: Vec<Shortfall>,
-    /// `Ready`, `Reconciling`, `Stalled` (kstatus) and `CapacityReady`.
-    #[serde(default)]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// Nodes by state.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeCounts {
-    /// Nodes that the plan wants at its peak.
-    #[serde(default)]
-    pub planned: i32,
-    /// Instances that are no Ready node yet.
-    #[serde(default)]
-    pub launching: i32,
-    /// Nodes that are Ready and take pods.
-    #[serde(default)]
-    pub ready: i32,
-    /// Nodes that are cordoned and on their way out.
-    #[serde(default)]
-    pub draining: i32,
-}
-
-/// One launch: written before the cloud is called, replayed verbatim until it is resolved.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Launch {
-    /// Number within the pool, rising.
-    pub sequence: i64,
-    /// Idempotency token of the call.
-    pub token: String,
-    /// Instance type.
-    pub instance_type: String,
-    /// Subnet.
-    pub subnet: String,
-    /// Launch template, name or ID as in the spec at that time.
-    pub launch_template: LaunchTemplate,
-    /// Instances asked for.
-    pub count: i32,
-    /// When the entry was written.
-    pub at: Time,
-    /// The call has been answered: `instances` is complete.
-    #[serde(default)]
-    pub resolved: bool,
-    /// When it was answered: a cloud that is silent answers long after the entry was written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answered_at: Option<Time>,
-    /// Instances that it made.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub instances: Vec<String>,
-}
-
-impl Launch {
-    /// When its instances were made, as far as it says: when it was answered, or else when it was written.
-    #[must_use]
-    pub fn made_at(&self) -> Timestamp {
-        self.answered_at.as_ref().unwrap_or(&self.at).0
-    }
-}
-
-/// What a pool could not give of one instance type, or in one subnet.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Shortfall {
-    /// Instance type, or `*` for all of them.
-    pub instance_type: String,
-    /// Subnet that it is about, such as one without free addresses. Unset: all of the pool's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subnet: Option<String>,
-    /// Why.
-    pub reason: Reason,
-    /// A sentence.
-    pub message: String,
-    /// When it was last met.
-    pub at: Time,
-    /// How often in a row.
-    pub attempts: i32,
-    /// Not tried again before.
-    pub retry_at: Time,
 }
