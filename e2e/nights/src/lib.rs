@@ -3,11 +3,13 @@
 //!
 //! - [`api`]: the API; [`cloud`]: the cloud; [`world`]: the rest of the cluster; all of it is data behind one lock ([`sim`]), on one clock ([`clock`])
 //! - [`night`]: builders, the running night, its checks, and the loops over every write
+//! - [`conformance`]: what the operator takes for granted of an API server, held against this API and a real one
 //! - [`rules`]: what must hold at every write; [`journal`]: one line per decision; [`random`]: delays with a seed
 
 pub mod api;
 pub mod clock;
 pub mod cloud;
+pub mod conformance;
 pub mod journal;
 pub mod night;
 pub mod random;

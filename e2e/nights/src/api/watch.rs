@@ -49,7 +49,16 @@ fn line(event: &Event, selection: &Selection) -> Option<Bytes> {
         (true, false) => "DELETED",
         (false, false) => return None,
     };
-    Some(bytes(&json!({"type": kind, "object": &*event.new})))
+    let object = match &event.old {
+        // What leaves the selection is shown as it was there, under the version at which it left.
+        Some(old) if kind == "DELETED" && !event.deleted => {
+            let mut object = (**old).clone();
+            object["metadata"]["resourceVersion"] = event.new["metadata"]["resourceVersion"].clone();
+            object
+        }
+        _ => (*event.new).clone(),
+    };
+    Some(bytes(&json!({"type": kind, "object": object})))
 }
 
 fn bytes(value: &Value) -> Bytes {
