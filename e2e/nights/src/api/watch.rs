@@ -58,7 +58,9 @@ fn line(event: &Event, selection: &Selection) -> Option<Bytes> {
         }
         _ => (*event.new).clone(),
     };
-    Some(bytes(&json!({"type": kind, "object": object})))
+    let mut line = json!({"type": kind});
+    line["object"] = object;
+    Some(bytes(&line))
 }
 
 fn bytes(value: &Value) -> Bytes {
