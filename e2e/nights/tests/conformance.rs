@@ -1,7 +1,5 @@
 //! The in-process API keeps what the operator takes for granted; a real API server is held against the same cases by the end-to-end tests.
 
-#![expect(clippy::unwrap_used, reason = "a case that is not kept says so")]
-
 use onsale_nights::{
     api::kinds,
     conformance,
