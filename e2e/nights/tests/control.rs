@@ -6,7 +6,7 @@ use onsale_nights::{
     api::kinds,
     night::{
         Stage, at,
-        build::{Start, delete, tour},
+        build::{NAMESPACE, Start, delete, put, tour},
         play,
     },
     sim::{Fate, Inner},
@@ -81,6 +81,29 @@ fn events_that_come_late_launch_nothing_twice_and_end_nothing_early() {
         let faults = state.faults(&[]);
         assert!(faults.is_empty() && state.cloud.machines.len() == 3, "{}: {faults:#?}\n{}", kind.kind, state.journal.text());
     }
+}
+
+#[test]
+fn a_status_never_lands_on_a_namesake() {
+    play(tour(5).build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T16:45:00Z").await;
+        assert_eq!(stage.state().phase("tour"), "Scheduled", "{}", stage.text());
+        // Behind the controller's back the sale goes, and another of its name comes.
+        stage.sim.hub(|hub| hub.withhold(&kinds::SALES));
+        stage.sim.with(|inner| {
+            let old = (**inner.store.get(&kinds::SALES, NAMESPACE, "tour").unwrap()).clone();
+            let new = json!({"apiVersion": old["apiVersion"], "kind": "OnSale", "metadata": {"name": "tour"}, "spec": old["spec"]});
+            inner.store.remove(&kinds::SALES, old);
+            put(inner, &new, "kubectl");
+        });
+        stage.run_until("2026-12-05T16:49:00Z").await;
+        let told = stage.state().store.get(&kinds::SALES, NAMESPACE, "tour").unwrap()["status"].clone();
+        assert!(told.is_null(), "{told}\n{}", stage.text());
+        stage.sim.hub(|hub| hub.release());
+        stage.run_until("2026-12-05T16:50:00Z").await;
+        assert!(!stage.state().phase("tour").is_empty(), "once it is seen it is told of\n{}", stage.text());
+    });
 }
 
 #[test]

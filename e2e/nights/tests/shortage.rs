@@ -85,7 +85,7 @@ fn a_quota_that_is_too_small_is_a_no_go_before_anything_is_launched() {
     });
     state.assert_clean(&[]);
 }
-
+#[test]
 fn nodes_that_register_without_label_and_taint_are_repaired() {
     let start = tour(4).with(|inner| inner.world.unmarked = 2);
     let state = whole(start, async |stage| {

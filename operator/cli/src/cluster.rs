@@ -112,7 +112,8 @@ impl Lists<'_> {
         let context = self.context;
         match tokio::time::timeout(PATIENCE, api.list(&ListParams::default())).await {
             Ok(Ok(list)) => Ok(list.items),
-            Ok(Err(kube::Error::Api(status))) if optional && status.is_not_found() => Ok(Vec::new()),
+            // Without a `Status`, so that kube's own `is_not_found` does not know it.
+            Ok(Err(kube::Error::Api(status))) if optional && status.code == 404 => Ok(Vec::new()),
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
                 Err(format!("context {context}: you may not list {what} in all namespaces, which a plan needs: {}", status.message))
             }

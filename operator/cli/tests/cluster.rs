@@ -75,7 +75,7 @@ fn list(path: &str, refused: &str) -> (u16, Value) {
         "nodes" => nodes_and_pods().0,
         "pods" => nodes_and_pods().1,
         "workloadplacements" => {
-            return (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "no such kind"}));
+            return (404, json!("404 page not found"));
         }
         _ => Vec::new(),
     };

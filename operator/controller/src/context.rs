@@ -62,12 +62,15 @@ impl CallError {
     /// The object is gone.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.status().is_some_and(kube::core::Status::is_not_found)
+        // A kind that is not served at all is 404 without a `Status`, which kube does not take for one.
+        self.status().is_some_and(|s| s.is_not_found() || s.code == 404)
     }
-    /// Somebody was faster, or the UID or resourceVersion given is not that of the object.
+    /// Somebody was faster, or the UID or resourceVersion given is not that of the object. A patch with another UID is no conflict for the API
+    /// server but an invalid value: of `metadata.uid`, which cannot change.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.status().is_some_and(|s| s.is_conflict() || s.is_already_exists())
+        let another = |s: &kube::core::Status| s.details.iter().flat_map(|d| &d.causes).any(|c| c.field == "metadata.uid");
+        self.status().is_some_and(|s| s.is_conflict() || s.is_already_exists() || (s.is_invalid() && another(s)))
     }
     /// A `test` of a JSON Patch failed: 422 as well, but unlike failed validation and a policy's refusal it comes without causes.
     #[must_use]
@@ -141,6 +144,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_patch_of_a_namesake_is_a_conflict_and_no_failed_test() {
+        let error =
+            unprocessable(&json!({"causes": [{"field": "metadata.uid", "reason": "FieldValueInvalid", "message": "field is immutable"}]}));
+        assert!(error.is_conflict() && !error.is_failed_test());
+        assert!(!unprocessable(&json!({"causes": [{"field": "spec.replicas", "reason": "FieldValueInvalid"}]})).is_conflict());
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_is_gone() {
+        let status = kube::core::Status::failure("404 page not found", "Failed to parse error data").with_code(404);
+        assert!(CallError::Api { what: "read".to_owned(), source: kube::Error::Api(Box::new(status)) }.is_gone());
+    }
 
     fn unprocessable(details: &serde_json::Value) -> CallError {
         let status = json!({"status": "Failure", "reason": "Invalid", "code": 422, "message": "", "details": details});

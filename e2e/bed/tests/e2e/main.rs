@@ -5,7 +5,7 @@
 //! - `workloads.rs`: fleets of nodes, workloads, and waiting for their pods
 //! - `shop.rs`: a small ticket shop with an operator, sales that last seconds; `clean.rs`: how they must end; `wall.rs`: writes that
 //!   are refused for a while
-//! - one file per subject: `bed` (the bed itself), `leftovers` (nothing outlives it), `emulator` (EC2's own tests), `refusals` (bad manifests), `nights` (whole sales), `examples` (those of `examples/`), `edits` (deleted,
+//! - one file per subject: `bed` (the bed itself), `leftovers` (nothing outlives it), `emulator` (EC2's own tests), `refusals` (bad manifests), `conformance` (the API server, as nights have it), `nights` (whole sales), `examples` (those of `examples/`), `edits` (deleted,
 //!   suspended, changed), `faults` (cloud, nodes, wishes), `hpa`, `neighbours` (what is left alone), `restarts` (operators that die)
 //!
 //! A new subject: a file with `pub fn cases() -> Vec<Case>`, and its line in `main`.
@@ -13,6 +13,7 @@
 
 mod bed;
 mod clean;
+mod conformance;
 mod edits;
 mod emulator;
 mod examples;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let subjects = [
         bed::cases(),
         refusals::cases(),
+        conformance::cases(),
         leftovers::cases(),
         emulator::cases(),
         faults::cases(),

@@ -41,7 +41,8 @@ pub(super) fn evict(store: &mut Store, ask: &Ask, now: Timestamp) -> Result<Answ
     if uid.is_string() && *uid != pod["metadata"]["uid"] {
         return Err(Failure::conflict(&kinds::PODS, &ask.name, "the UID in the precondition is not that of the pod"));
     }
-    if is_ready(&pod) && !is_leaving(&pod) {
+    // What has not started, has ended or leaves anyway is nobody's loss.
+    if pod["status"]["phase"] == "Running" && !is_leaving(&pod) {
         allowed(store, &pod)?;
     }
     store.delete(&kinds::PODS, &pod, now);
@@ -62,7 +63,9 @@ fn allowed(store: &Store, pod: &Value) -> Result<(), Failure> {
     let spec = &budget["spec"];
     let needs =
         amount(&spec["minAvailable"], total).or_else(|| amount(&spec["maxUnavailable"], total).map(|m| total - m)).unwrap_or_default();
-    if healthy > needs {
+    // One that is not Ready may go where the others are enough: with Kubernetes' default policy for unhealthy pods.
+    let spare = !is_ready(pod) && healthy >= needs && needs > 0;
+    if healthy > needs || spare {
         return Ok(());
     }
     Err(Failure::disruption_budget(budget["metadata"]["name"].as_str().unwrap_or_default(), needs, healthy))

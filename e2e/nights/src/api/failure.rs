@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::kinds::Kind;
 
+/// Reason of what is answered with bare text.
+const BARE: &str = "";
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
@@ -33,10 +36,10 @@ impl Failure {
         Self::new(404, "NotFound", format!("{} {name:?} not found", qualified(kind))).about(kind, name)
     }
 
-    /// 404: the resource itself.
+    /// 404: the place itself. Not even a `Status`: a real API server answers with bare text.
     #[must_use]
     pub fn no_such_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(404, BARE, "404 page not found")
     }
 
     /// 409: created twice.
@@ -99,7 +102,22 @@ impl Failure {
         failure
     }
 
+    /// 409: server-side apply meets what another manager owns.
+    #[must_use]
+    pub fn apply_conflict(manager: &str, field: &str) -> Self {
+        let about = format!("conflict with {manager:?}");
+        let mut failure = Self::new(409, "Conflict", format!("Apply failed with 1 conflict: {about}: {field}"));
+        failure.details = json!({"causes": [{"reason": "FieldManagerConflict", "message": about, "field": field}]});
+        failure
+    }
+
     /// As sent.
+    #[must_use]
+    pub fn body(&self) -> String {
+        if self.reason == BARE { self.message.clone() } else { self.status().to_string() }
+    }
+
+    /// As an object.
     #[must_use]
     pub fn status(&self) -> Value {
         json!({

@@ -35,7 +35,7 @@ pub static NODES: Info = Info { namespaced: false, generation: false, ..info("",
 /// Pods.
 pub static PODS: Info = Info { generation: false, ..info("", "v1", "pods", "Pod") };
 /// PodTemplates: the overlays.
-pub static POD_TEMPLATES: Info = Info { generation: false, ..info("", "v1", "podtemplates", "PodTemplate") };
+pub static POD_TEMPLATES: Info = info("", "v1", "podtemplates", "PodTemplate");
 /// Deployments.
 pub static DEPLOYMENTS: Info = Info { scale: true, ..info("apps", "v1", "deployments", "Deployment") };
 /// ReplicaSets.

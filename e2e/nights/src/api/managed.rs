@@ -1,4 +1,4 @@
-//! managedFields, as far as anybody here reads them: which manager owns which field of `spec`, labels and annotations. Lists count as one
+//! managedFields, as far as anybody here reads them: which manager owns which field of `spec`, `status`, labels and annotations. Lists count as one
 //! field. A write that changes a value takes the field from all others; writing the same value leaves no trace, as on a real API server.
 
 use std::collections::BTreeSet;
@@ -28,12 +28,17 @@ struct Entry {
     paths: Paths,
 }
 
-/// Paths of the fields that are tracked.
-fn tracked(object: &Value) -> Paths {
+/// Paths of the fields that a write through `sub` may change. Of a status, the parts as a whole: nobody reads more, and statuses are what is
+/// written most.
+fn tracked(object: &Value, sub: Option<&str>) -> Paths {
     let mut paths = Paths::new();
-    for (root, at) in [(vec!["spec"], "/spec"), (vec!["template"], "/template")] {
-        if let Some(value) = object.pointer(at) {
-            leaves(value, &mut root.into_iter().map(str::to_owned).collect(), &mut paths);
+    if sub == Some("status") {
+        let parts = object["status"].as_object().into_iter().flat_map(Map::keys);
+        return parts.map(|part| vec!["status".to_owned(), part.clone()]).collect();
+    }
+    for root in ["spec", "template"] {
+        if let Some(value) = object.get(root) {
+            leaves(value, &mut vec![root.to_owned()], &mut paths);
         }
     }
     for part in ["labels", "annotations"] {
@@ -137,8 +142,8 @@ pub fn owners(object: &Value, path: &[&str]) -> Vec<String> {
 
 /// Notes an update: what changed is the writer's now.
 pub fn updated(old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
-    let after = tracked(new);
-    let before = old.map(tracked).unwrap_or_default();
+    let after = tracked(new, writer.sub);
+    let before = old.map(|o| tracked(o, writer.sub)).unwrap_or_default();
     let changed: Paths = before.union(&after).filter(|path| old.and_then(|o| get(o, path)) != get(new, path)).cloned().collect();
     if changed.is_empty() {
         return;
@@ -147,7 +152,11 @@ pub fn updated(old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
     for entry in &mut entries {
         entry.paths.retain(|path| !changed.contains(path));
     }
-    own(&mut entries, writer, "Update").paths.extend(changed.into_iter().filter(|path| after.contains(path)));
+    let written: Paths = changed.into_iter().filter(|path| after.contains(path)).collect();
+    // Who only takes something away owns nothing more by it.
+    if !written.is_empty() {
+        own(&mut entries, writer, "Update").paths.extend(written);
+    }
     new["metadata"]["managedFields"] = render(&entries, &new["apiVersion"]);
 }
 
@@ -156,15 +165,14 @@ pub fn updated(old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
 /// # Errors
 /// The paths and managers in conflict, unless forced.
 pub fn applied(object: &mut Value, applied: &Value, writer: &Writer<'_>, force: bool) -> Result<(), Failure> {
-    let wanted = tracked(applied);
+    let wanted = tracked(applied, None);
     let mut entries = parse(object);
     let differs = |path: &Vec<String>, object: &Value| get(object, path).is_some_and(|v| Some(v) != get(applied, path));
     let foreign = |e: &&Entry| !(e.manager == writer.manager && e.operation == "Apply");
     let contested =
         entries.iter().filter(foreign).find_map(|e| Some((e, e.paths.iter().find(|p| wanted.contains(*p) && differs(p, object))?)));
     if let Some((entry, path)) = contested.filter(|_| !force) {
-        let message = format!("Apply failed with 1 conflict: conflict with {:?}: .{}", entry.manager, path.join("."));
-        return Err(Failure { code: 409, reason: "Conflict", message, details: Value::Null });
+        return Err(Failure::apply_conflict(&entry.manager, &format!(".{}", path.join("."))));
     }
     let taken: Paths = wanted.iter().filter(|p| differs(p, object)).cloned().collect();
     for entry in entries.iter_mut().filter(|e| !(e.manager == writer.manager && e.operation == "Apply")) {

@@ -59,6 +59,9 @@ pub fn write(store: &mut Store, ask: &Ask, now: Timestamp) -> Result<Answer, Fai
     if given.is_string() && *given != old["metadata"]["resourceVersion"] {
         return Err(Failure::conflict(ask.kind, &ask.name, "the object has been modified"));
     }
+    if scale["spec"]["replicas"].as_i64().is_some_and(|n| n < 0) {
+        return Err(Failure::invalid(ask.kind, &ask.name, "spec.replicas", "must be greater than or equal to 0"));
+    }
     let mut new = (*old).clone();
     new["spec"]["replicas"] = json!(scale["spec"]["replicas"].as_i64().unwrap_or_default());
     managed::updated(Some(&old), &mut new, &writer(ask, now));

@@ -15,25 +15,41 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 struct Requirement {
     key: String,
-    /// `None`: the key need only exist.
-    value: Option<String>,
+    /// One of these; `None`: the key need only exist.
+    values: Option<Vec<String>>,
     negated: bool,
 }
 
 impl Requirement {
     fn parse(text: &str) -> Self {
+        for (word, negated) in [(" notin ", true), (" in ", false)] {
+            if let Some((key, list)) = text.split_once(word) {
+                let values = list.trim().trim_matches(['(', ')']).split(',').map(|v| v.trim().to_owned()).collect();
+                return Self { key: key.trim().to_owned(), values: Some(values), negated };
+            }
+        }
         let (negated, text) = text.strip_prefix('!').map_or((false, text), |t| (true, t));
-        let split = |at: &str| text.split_once(at).map(|(k, v)| (k.to_owned(), v.trim_start_matches('=').to_owned()));
+        let split = |at: &str| text.split_once(at).map(|(k, v)| (k.to_owned(), Some(vec![v.trim_start_matches('=').to_owned()])));
         match (split("!="), split("=")) {
-            (Some((key, value)), _) => Self { key, value: Some(value), negated: true },
-            (None, Some((key, value))) => Self { key, value: Some(value), negated },
-            (None, None) => Self { key: text.to_owned(), value: None, negated },
+            (Some((key, values)), _) => Self { key, values, negated: true },
+            (None, Some((key, values))) => Self { key, values, negated },
+            (None, None) => Self { key: text.to_owned(), values: None, negated },
         }
     }
 
+    /// Those of a selector: at its commas, but for those between brackets.
+    fn all(text: &str) -> Vec<Self> {
+        let mut depth = 0_i32;
+        let parts = text.split(|c| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            c == ',' && depth == 0
+        });
+        parts.map(|part| Self::parse(part.trim())).collect()
+    }
+
     fn holds(&self, actual: Option<&str>) -> bool {
-        let met = match &self.value {
-            Some(value) => actual.unwrap_or_default() == value && (actual.is_some() || value.is_empty()),
+        let met = match &self.values {
+            Some(values) => actual.is_some_and(|a| values.iter().any(|v| v == a)),
             None => actual.is_some(),
         };
         met != self.negated
@@ -44,7 +60,7 @@ impl Selection {
     /// From the namespace and the selectors of a request.
     #[must_use]
     pub fn of(ask: &Ask) -> Self {
-        let all = |name: &str| ask.param(name).map(|t| t.split(',').map(Requirement::parse).collect()).unwrap_or_default();
+        let all = |name: &str| ask.param(name).map(Requirement::all).unwrap_or_default();
         Self { namespace: ask.namespace.clone(), labels: all("labelSelector"), fields: all("fieldSelector") }
     }
 

@@ -10,11 +10,11 @@ use std::{
 
 use hyper::{Request, Response, body::Bytes};
 use kube::client::Body;
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     failure::Failure,
+    list,
     request::{Ask, Verb, parse},
     scale,
     select::Selection,
@@ -68,21 +68,20 @@ impl tower::Service<Request<Body>> for Server {
             let body = body.collect_bytes().await?;
             match parse(&parts.method, &parts.uri, &content, &body) {
                 Ok(ask) => answer(&sim, &caller, &ask).await,
-                Err(failure) => respond(failure.code, &failure.status()),
+                Err(failure) => respond(failure.code, failure.body()),
             }
         })
     }
 }
 
-fn respond(code: u16, body: &Value) -> Result<Response<Reply>, Error> {
-    let reply = Reply::Whole(Some(Bytes::from(body.to_string())));
-    Ok(Response::builder().status(code).header("content-type", "application/json").body(reply)?)
+fn respond(code: u16, body: String) -> Result<Response<Reply>, Error> {
+    Ok(Response::builder().status(code).header("content-type", "application/json").body(Reply::Whole(Some(Bytes::from(body))))?)
 }
 
 async fn answer(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>, Error> {
     if caller.controlled && sim.is_forbidden(ask.kind) {
         let failure = Failure::forbidden(ask.kind, ask.verb.word());
-        return respond(failure.code, &failure.status());
+        return respond(failure.code, failure.body());
     }
     // Leases are an affair of their own: what is looped over is what the loop writes.
     if caller.controlled && ask.kind.plural == "leases" {
@@ -91,17 +90,17 @@ async fn answer(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>
         }
         return match ask.verb.is_write() {
             true => finish(sim.with(|inner| write::write(&mut inner.store, ask, inner.now))),
-            false => finish(sim.with(|inner| read(&inner.store, ask))),
+            false => finish(sim.with(|inner| read(&mut inner.store, ask))),
         };
     }
     match ask.verb {
         Verb::Watch => return watch(sim, caller, ask),
         Verb::List if caller.controlled => {
-            let old = sim.outdated(ask.kind);
-            return finish(sim.with(|inner| read(old.as_ref().unwrap_or(&inner.store), ask)));
+            let mut old = sim.outdated(ask.kind);
+            return finish(sim.with(|inner| read(old.as_mut().unwrap_or(&mut inner.store), ask)));
         }
         verb if verb.is_write() => {}
-        _ => return finish(sim.with(|inner| read(&inner.store, ask))),
+        _ => return finish(sim.with(|inner| read(&mut inner.store, ask))),
     }
     if !caller.controlled {
         return finish(sim.with(|inner| write::write(&mut inner.store, ask, inner.now)));
@@ -156,30 +155,17 @@ fn carry_out(inner: &mut Inner, caller: &Caller, what: &What, ask: &Ask) -> Resu
 
 fn finish(result: Result<Answer, Failure>) -> Result<Response<Reply>, Error> {
     match result {
-        Ok((code, body)) => respond(code, &body),
-        Err(failure) => respond(failure.code, &failure.status()),
+        Ok((code, body)) => respond(code, body.to_string()),
+        Err(failure) => respond(failure.code, failure.body()),
     }
 }
 
-fn read(store: &Store, ask: &Ask) -> Result<Answer, Failure> {
+fn read(store: &mut Store, ask: &Ask) -> Result<Answer, Failure> {
     match (ask.verb, ask.sub.as_deref()) {
         (Verb::Get, Some("scale")) => scale::read(store, ask),
         (Verb::Get, _) => Ok((200, write::get(store, ask.kind, &ask.namespace, &ask.name)?)),
-        _ => Ok((200, Arc::new(list(store, ask)))),
+        _ => Ok((200, Arc::new(list::list(store, ask)?))),
     }
-}
-
-fn list(store: &Store, ask: &Ask) -> Value {
-    let selection = Selection::of(ask);
-    let skip = ask.param("continue").and_then(|c| c.parse::<usize>().ok()).unwrap_or_default();
-    let limit = ask.param("limit").and_then(|l| l.parse::<usize>().ok()).filter(|l| *l > 0).unwrap_or(usize::MAX);
-    let all: Vec<&Arc<Value>> = store.list(ask.kind).filter(|o| selection.matches(o)).collect();
-    let items: Vec<&Value> = all.iter().skip(skip).take(limit).map(|o| &***o).collect();
-    let mut metadata = json!({"resourceVersion": store.version().to_string()});
-    if all.len() > skip.saturating_add(limit) {
-        metadata["continue"] = json!((skip + limit).to_string());
-    }
-    json!({"apiVersion": ask.kind.api_version(), "kind": format!("{}List", ask.kind.kind), "metadata": metadata, "items": items})
 }
 
 fn watch(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>, Error> {

@@ -3,11 +3,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onsale_api::time::whole_seconds;
 use serde_json::{Value, json};
 
-use super::{failure::Failure, kinds::Kind};
+use super::{failure::Failure, kinds::Kind, list::Pages};
+
+/// What Kubernetes gives a pod that says nothing of it.
+const DEFAULT_GRACE: i64 = 30;
+/// What no update changes.
+const FIXED: [&str; 8] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace", "resourceVersion"];
 
 /// Namespace (empty for cluster-scoped kinds) and name.
 pub type Key = (String, String);
@@ -37,6 +43,8 @@ pub struct Store {
     touched: BTreeMap<&'static str, u64>,
     /// What happened since the last [`Store::drain`].
     fresh: Vec<Event>,
+    /// Lists that are under way.
+    pub(super) pages: Pages,
 }
 
 /// An object's key.
@@ -124,7 +132,7 @@ impl Store {
 
     /// Stores the next state of an object: generation, finalizers and version follow.
     pub fn put(&mut self, kind: Kind, old: &Arc<Value>, mut new: Value) -> Arc<Value> {
-        for fixed in ["uid", "creationTimestamp", "deletionTimestamp", "generation", "name", "namespace", "resourceVersion"] {
+        for fixed in FIXED {
             let value = old["metadata"].get(fixed).cloned();
             if let Some(metadata) = new["metadata"].as_object_mut() {
                 match value {
@@ -139,7 +147,7 @@ impl Store {
         }
         // Annotating a Deployment raises its generation too.
         let annotated = kind.plural == "deployments" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
-        if kind.generation && (new["spec"] != old["spec"] || annotated) {
+        if kind.generation && (new["spec"] != old["spec"] || new["template"] != old["template"] || annotated) {
             new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
         }
         if is_leaving(&new) && !has_finalizers(&new) && kind.plural != "pods" {
@@ -150,15 +158,25 @@ impl Store {
 
     /// Deletes an object, or marks it where finalizers hold it. Pods are marked: the kubelet ends them, unless nothing runs yet.
     pub fn delete(&mut self, kind: Kind, old: &Arc<Value>, now: Timestamp) -> Arc<Value> {
+        let given = old["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(DEFAULT_GRACE);
+        self.delete_within(kind, old, now, given)
+    }
+
+    /// The same, giving a running pod so many seconds; 0: none.
+    pub fn delete_within(&mut self, kind: Kind, old: &Arc<Value>, now: Timestamp, seconds: i64) -> Arc<Value> {
         let runs = kind.plural == "pods" && old["spec"]["nodeName"].is_string();
-        if !has_finalizers(old) && !runs {
+        let grace = if runs { seconds } else { 0 };
+        if !has_finalizers(old) && grace == 0 {
             return self.remove(kind, (**old).clone());
         }
         if is_leaving(old) {
             return old.clone();
         }
         let mut new = (**old).clone();
-        new["metadata"]["deletionTimestamp"] = json!(stamp(now));
+        // The instant when its time is over.
+        let over = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
+        new["metadata"]["deletionTimestamp"] = json!(stamp(over));
+        new["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         if kind.generation {
             new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
         }

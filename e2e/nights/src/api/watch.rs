@@ -55,7 +55,13 @@ fn line(event: &Event, selection: &Selection) -> Option<Bytes> {
         (true, false) => "DELETED",
         (false, false) => return None,
     };
-    Some(bytes(&Line { kind, object: &event.new }))
+    let left = (event.old.as_ref()).filter(|_| kind == "DELETED" && !event.deleted).map(|old| {
+        // What leaves the selection is shown as it was there, under the version at which it left.
+        let mut object = (**old).clone();
+        object["metadata"]["resourceVersion"] = event.new["metadata"]["resourceVersion"].clone();
+        object
+    });
+    Some(bytes(&Line { kind, object: left.as_ref().unwrap_or(&event.new) }))
 }
 
 /// One line of a watch, written without a copy of the object.

@@ -38,7 +38,10 @@ pub fn night(now: &str, seed: u64) -> Start {
         broken: Vec::new(),
         origin: Arc::default(),
     };
-    Start(inner).object(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"team": NAMESPACE}}}))
+    let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    Start(inner)
+        .object(&default)
+        .object(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"team": NAMESPACE}}}))
 }
 
 /// A small shop: two nodes in the data centre, a Local Zone for 2 instances, a region for 10, and two Deployments, `checkout` with 4 and `seat-map`

@@ -40,7 +40,8 @@ fn requests(pod: &Value) -> Resources {
 
 /// Binds what can be bound.
 pub fn follow(inner: &mut Inner) {
-    let unbound = |p: &&Arc<Value>| !p["spec"]["nodeName"].is_string() && !is_leaving(p);
+    let ours = |p: &Value| p["spec"]["schedulerName"].as_str().is_none_or(|name| name == "default-scheduler");
+    let unbound = |p: &&Arc<Value>| !p["spec"]["nodeName"].is_string() && !is_leaving(p) && ours(p);
     let mut waiting: Vec<Arc<Value>> = inner.store.list(&kinds::PODS).filter(unbound).cloned().collect();
     if waiting.is_empty() {
         return;

@@ -1,4 +1,5 @@
-//! The difference between two statuses as a merge patch of the status subresource, with the UID so that it never lands on a namesake.
+//! The difference between two statuses as a merge patch of the status subresource, under the resourceVersion that it was made from: so it never
+//! lands on a namesake. A UID would not do: the API server looks at nothing else of the metadata in a patch of a custom kind's status.
 
 use std::fmt::Debug;
 
@@ -12,7 +13,13 @@ use onsale_planner::snapshot::{Pool, Sale, Workload};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use crate::{context::Context, fleet::observe::World};
+use crate::{
+    context::Context,
+    fleet::observe::{
+        World,
+        store::{Record, Store},
+    },
+};
 
 /// Which kind a status is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,33 +107,41 @@ impl Write {
         let client = context.client.clone();
         match self.of {
             Of::Sale => {
-                let object = self.patch(context, &namespaced::<OnSale>(client, &self.namespace)).await;
+                let api = namespaced::<OnSale>(client, &self.namespace);
+                let object = self.patch(context, &api, self.version(&world.sales)).await;
                 object.map(|o| o.into_iter().for_each(|o| world.sales.written(DeserializeGuard(Ok(o))))).is_ok()
             }
             Of::Pool => {
-                let object = self.patch(context, &Api::<CapacityPool>::all(client)).await;
+                let object = self.patch(context, &Api::<CapacityPool>::all(client), self.version(&world.pools)).await;
                 object.map(|o| o.into_iter().for_each(|o| world.pools.written(DeserializeGuard(Ok(o))))).is_ok()
             }
             Of::Placement => {
-                let object = self.patch(context, &namespaced::<WorkloadPlacement>(client, &self.namespace)).await;
+                let api = namespaced::<WorkloadPlacement>(client, &self.namespace);
+                let object = self.patch(context, &api, self.version(&world.placements)).await;
                 object.map(|o| o.into_iter().for_each(|o| world.placements.written(DeserializeGuard(Ok(o))))).is_ok()
             }
         }
     }
 
-    async fn patch<K>(&self, context: &Context, api: &Api<K>) -> Result<Option<K>, ()>
+    /// Version of the object that it is about, as it was last seen, or written by us since; `None`: it is gone, or another has its name.
+    fn version<R: Record>(&self, store: &Store<R>) -> Option<String> {
+        let is_same = |uid: &str| self.uid.as_ref().is_none_or(|own| own == uid);
+        store.get(&self.namespace, &self.name, |e| is_same(&e.uid).then(|| e.version.clone())).flatten()
+    }
+
+    async fn patch<K>(&self, context: &Context, api: &Api<K>, version: Option<String>) -> Result<Option<K>, ()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let metadata = self.uid.as_ref().map_or_else(|| json!({}), |uid| json!({"uid": uid}));
-        let patch = Patch::Merge(json!({"metadata": metadata, "status": self.status}));
+        let Some(version) = version else { return Ok(None) };
+        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "status": self.status}));
         let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
         let what = format!("write the status of {} {}/{}", K::kind(&()), self.namespace, self.name);
         match context.call(what, api.patch_status(&self.name, &params, &patch)).await {
             Ok(object) => Ok(Some(object)),
-            Err(error) if error.is_gone() || error.is_conflict() => Ok(None),
+            Err(error) if error.is_gone() => Ok(None),
             Err(error) => {
-                tracing::warn!(%error, "status not written");
+                tracing::warn!(%error, "status not written, trying again");
                 Err(())
             }
         }
