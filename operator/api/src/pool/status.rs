@@ -30,7 +30,7 @@ pub struct CapacityPoolStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub shortfalls: Vec<Shortfall>,
-    /// Free addresses of the pool's subnets, as the cloud said last while a sale that may use the pool opens within 31 days. A subnet that is missing is unknown, and bounds nothing.
+    /// Free addresses of the pool's subnets, as the cloud said last while a sale that may use the pool is near. A subnet that is missing is unknown, and bounds nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub subnets: Vec<SubnetFacts>,

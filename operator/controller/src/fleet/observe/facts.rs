@@ -10,10 +10,9 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use onsale_api::{
-    Phase,
     pool::{QuotaFacts, SubnetFacts},
     quota,
     time::whole_seconds,
@@ -33,9 +32,6 @@ use tokio::{
 
 use super::World;
 use crate::{config::Config, context::Context};
-
-/// A sale that opens within this time counts, as long as forecasts look ahead: an increase of a quota takes days or weeks, and must be asked for in time.
-const HORIZON: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// What is known of one pool.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -177,12 +173,12 @@ pub fn codes(pool: &Pool) -> BTreeSet<&'static str> {
     types.filter_map(|t| quota::of_type(&t.name)).map(|quota| quota.code).collect()
 }
 
-/// What is to be asked: about the pools that sales may use which are active, or open soon.
+/// What is to be asked: about the pools that sales may use which are active, or which are looked at already: an increase of a quota takes days or weeks, and
+/// must be asked for in time.
 pub fn wanted(seen: &Snapshot, now: Timestamp) -> Vec<Question> {
     let near = |sale: &&Sale| {
         let draft = lifecycle::draft(seen, sale, now);
-        draft.phase.is_active()
-            || (draft.phase == Phase::Scheduled && draft.times.is_some_and(|t| t.opens_at.duration_since(now) <= HORIZON))
+        draft.phase.is_active() || (draft.waits() && draft.looked_at_from(&seen.settings, now).is_none())
     };
     let used: BTreeSet<String> = seen.sales.iter().filter(near).flat_map(|sale| lifecycle::pools_of(seen, sale, true)).collect();
     let mut regions: BTreeMap<&str, Question> = BTreeMap::new();
