@@ -45,12 +45,13 @@ pub struct Table(Vec<(&'static str, Row)>);
 
 /// What goes wrong just after a write, by the name that the table gives it. A write that fails, an answer that is lost and a process that dies are cheaper to
 /// try many at a time: see [`loops`](super::loops).
-pub const AROUND: [(&str, Fault); 12] = [
+pub const AROUND: [(&str, Fault); 13] = [
     ("the write is given up, and arrives 30 s later", Fault::Meets(Fate::Stray(Duration::from_secs(30)))),
     ("all watches lag 2 s from then on", Fault::Late),
     ("one watch lags 8 s from then on", Fault::LateOne),
     ("watches expire, lists are 5 s old", Fault::Outdated),
     ("a new process, its lists are 5 s old", Fault::Reborn),
+    ("a new process, one of its lists is 5 s old", Fault::RebornOne),
     ("the clock is an hour ahead from then on", Fault::Ahead),
     ("the clock is an hour behind from then on", Fault::Behind),
     ("the clock is an hour ahead for 20 s", Fault::Glitch),
@@ -75,7 +76,8 @@ pub fn edits(night: &Short) -> Vec<(&'static str, Fault)> {
 }
 
 /// The undisturbed night: its states, one per write.
-fn past(night: &Short) -> Vec<Inner> {
+#[must_use]
+pub fn past(night: &Short) -> Vec<Inner> {
     play(night.start.clone(), async |stage| {
         stage.sim.take_shots();
         stage.start();
