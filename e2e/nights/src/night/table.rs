@@ -45,7 +45,7 @@ pub struct Table(Vec<(&'static str, Row)>);
 
 /// What goes wrong just after a write, by the name that the table gives it. A write that fails, an answer that is lost and a process that dies are cheaper to
 /// try many at a time: see [`loops`](super::loops).
-pub const AROUND: [(&str, Fault); 13] = [
+pub const AROUND: [(&str, Fault); 12] = [
     ("the write is given up, and arrives 30 s later", Fault::Meets(Fate::Stray(Duration::from_secs(30)))),
     ("all watches lag 2 s from then on", Fault::Late),
     ("one watch lags 8 s from then on", Fault::LateOne),
@@ -58,14 +58,14 @@ pub const AROUND: [(&str, Fault); 13] = [
     ("the clock is an hour behind for 20 s", Fault::Lapse),
     ("the leader loses the lease, the write arrives late", Fault::Partition),
     ("the leader is replaced, the write arrives late", Fault::Handover),
-    ("the process dies", Fault::Dies),
 ];
 
-/// What becomes of the write itself.
-pub const ITSELF: [(&str, Fault); 3] = [
+/// What becomes of the write itself, and of who wrote it.
+pub const ITSELF: [(&str, Fault); 4] = [
     ("the write fails", Fault::Meets(Fate::Refuse)),
     ("its answer is lost", Fault::Meets(Fate::Lose)),
     ("it is sent twice", Fault::Meets(Fate::Repeat)),
+    ("the process dies just after it", Fault::Dies),
 ];
 
 /// What people and their tools can edit in this night.
