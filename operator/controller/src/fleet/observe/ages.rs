@@ -86,7 +86,7 @@ mod tests {
     fn what_was_watched_grows_old_by_the_monotonic_clock() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (ages, launched) = (Ages::default(), at("2026-12-05T17:00:00Z"));
-        let mut see = |now: &str, monotonic: u64, key: &str| {
+        let see = |now: &str, monotonic: u64, key: &str| {
             let mut pass = ages.pass(at(now), Duration::from_secs(monotonic));
             let began = pass.began(key, launched);
             ages.keep(pass);
