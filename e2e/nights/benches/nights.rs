@@ -1,4 +1,4 @@
-//! `cargo bench -p onsale-nights`: many nights in virtual time, each with a seed of its own, against what somebody could do who knows beforehand how long each
+//! `cargo bench -p onsale-nights --bench nights`: many nights in virtual time, each with a seed of its own, against what somebody could do who knows beforehand how long each
 //! instance takes and what each place can give. Numbers after `--` are another number of nights, and the first seed.
 //!
 //! One night: the small shop's sale, Ready by 16:50, open from 17:00 for an hour, back by 18:30; three rented nodes are needed. Instances take 11 to 56 s until

@@ -2,15 +2,16 @@
 //! `cargo bench -p onsale-nights --bench faults`.
 
 use onsale_nights::night::{
+    faults::{Fault, WATCHED, strike},
     short,
-    table::{AROUND, Table, edits},
+    table::{AROUND, Table, edits, past},
 };
 
 #[test]
 fn whatever_goes_wrong_around_a_write_the_night_ends_well() {
     let mut table = Table::default();
-    table.strike(&short::plain(), &AROUND[..11], 41);
-    table.strike(&short::rough(), &AROUND[..11], 127);
+    table.strike(&short::plain(), &AROUND, 41);
+    table.strike(&short::rough(), &AROUND, 127);
     println!("{}", table.text());
     table.assert_all_well();
 }
@@ -31,4 +32,12 @@ fn every_step_taken_twice_and_clocks_put_forward_or_back_change_nothing() {
     table.whole_nights(&[short::plain(), short::rough()]);
     println!("{}", table.text());
     table.assert_all_well();
+}
+
+#[test]
+fn a_list_that_knows_no_record_yet_makes_no_floor_the_value_to_restore() {
+    let (night, number) = (short::plain(), 12);
+    assert_eq!(WATCHED[number % WATCHED.len()].kind, "WorkloadPlacement", "whose list is old at this write, while replicas have risen");
+    let verdict = strike(&night, Fault::RebornOne, number, &past(&night)).unwrap();
+    assert!(verdict.wrong.is_empty(), "{}", verdict.text);
 }

@@ -39,7 +39,8 @@ impl Inner {
     /// A sale's phase; empty when it is gone.
     #[must_use]
     pub fn phase(&self, name: &str) -> String {
-        self.sale(name)["phase"].as_str().unwrap_or_default().to_owned()
+        let sale = self.store.get(&kinds::SALES, NAMESPACE, name);
+        sale.and_then(|s| s["status"]["phase"].as_str()).unwrap_or_default().to_owned()
     }
 
     /// A condition of an object: its status and reason.

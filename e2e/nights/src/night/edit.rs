@@ -76,29 +76,26 @@ impl Edit {
 
     /// Makes it. `None`: there is nothing to do it to.
     pub fn make(self, inner: &mut Inner) -> Option<Expected> {
-        let (field, here) = ((&kinds::DEPLOYMENTS, "seat-map"), json!({"name": "seat-map", "namespace": NAMESPACE}));
         let recorded = inner.store.list(&kinds::PLACEMENTS).next().is_some();
-        let as_before = vec![Vec::new()];
+        let (as_before, field) = (vec![Vec::new()], |kind: Kind, value: i64| vec![vec![(kind, "seat-map", value)]]);
         let (any_of, seconds) = match self {
             Self::Lower => {
                 scale(inner, "seat-map", 1, "kubectl-scale");
-                (vec![vec![(field.0, field.1, 1)]], 25)
+                (field(&kinds::DEPLOYMENTS, 1), 25)
             }
             Self::Raise => {
                 let more = inner.replicas("seat-map").unwrap_or_default() + 2;
                 scale(inner, "seat-map", more, "kubectl-scale");
                 // Before it was recorded it is what the workload has when no sale is on.
-                (if recorded { as_before } else { vec![vec![(field.0, field.1, more)]] }, 0)
+                (if recorded { as_before } else { field(&kinds::DEPLOYMENTS, more) }, 0)
             }
             Self::Recreate => {
                 recreate(inner, &kinds::DEPLOYMENTS);
                 (as_before, 30)
             }
             Self::LowerScaler => {
-                let spec = json!({"minReplicas": 1});
-                let hpa = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": here, "spec": spec});
-                put(inner, &hpa, "argocd-controller");
-                (vec![vec![(&kinds::SCALERS, "seat-map", 1)]], 45)
+                apply(inner, &kinds::SCALERS, "seat-map", &json!({"minReplicas": 1}), "argocd-controller");
+                (field(&kinds::SCALERS, 1), 45)
             }
             Self::RecreateScaler => {
                 recreate(inner, &kinds::SCALERS);
@@ -107,21 +104,26 @@ impl Edit {
             Self::DropOverlays => (delete_all(inner, &kinds::POD_TEMPLATES).then_some(as_before)?, 15),
             Self::DropRecords => (delete_all(inner, &kinds::PLACEMENTS).then_some(as_before)?, 15),
             Self::Pool => {
-                let spec = json!({"limits": {"maxNodes": 2}, "latency": [{"site": "dc", "rtt": "40ms"}]});
-                let (api_version, metadata) = ("onsale.dev/v1alpha1", json!({"name": "lz"}));
-                put(inner, &json!({"apiVersion": api_version, "kind": "CapacityPool", "metadata": metadata, "spec": spec}), OWNER);
+                apply(inner, &kinds::POOLS, "lz", &json!({"limits": {"maxNodes": 2}, "latency": [{"site": "dc", "rtt": "40ms"}]}), OWNER);
                 (as_before, 0)
             }
             Self::Unmark => (unmark(inner).then_some(as_before)?, 15),
             Self::Extend => {
-                let (api_version, metadata) = ("onsale.dev/v1alpha1", json!({"name": "tour", "namespace": NAMESPACE}));
-                let spec = json!({"duration": "90s"});
-                put(inner, &json!({"apiVersion": api_version, "kind": "OnSale", "metadata": metadata, "spec": spec}), OWNER);
+                apply(inner, &kinds::SALES, "tour", &json!({"duration": "90s"}), OWNER);
                 (as_before, 0)
             }
         };
         Some(Expected { any_of, takes: Duration::from_secs(seconds) })
     }
+}
+
+/// Writes a part of the spec.
+fn apply(inner: &mut Inner, kind: Kind, name: &str, spec: &Value, manager: &str) {
+    let mut metadata = json!({"name": name});
+    if kind.namespaced {
+        metadata["namespace"] = json!(NAMESPACE);
+    }
+    put(inner, &json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata, "spec": spec}), manager);
 }
 
 fn delete_all(inner: &mut Inner, kind: Kind) -> bool {
@@ -142,8 +144,7 @@ fn recreate(inner: &mut Inner, kind: Kind) {
             owned(kind, inner).iter().for_each(|name| delete(inner, kind, name));
         }
     }
-    let metadata = json!({"name": "seat-map", "namespace": NAMESPACE});
-    put(inner, &json!({"apiVersion": origin["apiVersion"], "kind": origin["kind"], "metadata": metadata, "spec": origin["spec"]}), OWNER);
+    apply(inner, kind, "seat-map", &origin["spec"], OWNER);
 }
 
 fn unmark(inner: &mut Inner) -> bool {

@@ -60,6 +60,8 @@ pub enum Fault {
     Outdated,
     /// The process dies, and the lists that the next one begins with tell an old state, which catches up later.
     Reborn,
+    /// The same, but only the list of one kind is old: that of the number's index.
+    RebornOne,
     /// The controller's clock is an hour ahead from then on.
     Ahead,
     /// It is an hour behind from then on.
@@ -169,10 +171,12 @@ async fn happen(stage: &mut Stage, fault: Fault, number: usize, past: &[Inner], 
         Fault::Dies => stage.restart().await,
         Fault::Late => stage.sim.hub(|hub| WATCHED.iter().for_each(|kind| hub.lag(kind, LAG))),
         Fault::LateOne => stage.sim.hub(|hub| hub.lag(WATCHED[number % WATCHED.len()], LAG_OF_ONE)),
-        Fault::Outdated | Fault::Reborn => {
+        Fault::Outdated | Fault::Reborn | Fault::RebornOne => {
             let old =
                 past.iter().rfind(|state| state.now + OLD <= struck.at).map_or_else(|| (*past[0].origin).clone(), |s| s.store.clone());
-            outdate(stage, fault == Fault::Reborn, &old).await;
+            let one = number % WATCHED.len();
+            let kinds = if fault == Fault::RebornOne { &WATCHED[one..=one] } else { &WATCHED[..] };
+            outdate(stage, kinds, fault != Fault::Outdated, &old).await;
         }
         Fault::Ahead => stage.sim.skewed().set(HOUR),
         Fault::Behind => stage.sim.skewed().set(-HOUR),
@@ -190,11 +194,11 @@ async fn happen(stage: &mut Stage, fault: Fault, number: usize, past: &[Inner], 
     Some(())
 }
 
-async fn outdate(stage: &mut Stage, reborn: bool, old: &Store) {
+async fn outdate(stage: &mut Stage, kinds: &[Kind], reborn: bool, old: &Store) {
     if reborn {
         stage.stop().await;
     }
-    for kind in WATCHED {
+    for kind in kinds {
         stage.sim.outdate(kind, old);
         stage.sim.hub(|hub| {
             hub.lag(kind, LAG);
@@ -207,7 +211,7 @@ async fn outdate(stage: &mut Stage, reborn: bool, old: &Store) {
         stage.start();
     }
     stage.run_for(OLD).await;
-    stage.sim.hub(|hub| WATCHED.iter().for_each(|kind| hub.lag(kind, Duration::ZERO)));
+    stage.sim.hub(|hub| kinds.iter().for_each(|kind| hub.lag(kind, Duration::ZERO)));
 }
 
 fn judge(night: &Short, fault: Fault, number: usize, struck: &Struck, state: &Inner) -> Verdict {

@@ -51,20 +51,21 @@ pub const AROUND: [(&str, Fault); 12] = [
     ("one watch lags 8 s from then on", Fault::LateOne),
     ("watches expire, lists are 5 s old", Fault::Outdated),
     ("a new process, its lists are 5 s old", Fault::Reborn),
+    ("a new process, one of its lists is 5 s old", Fault::RebornOne),
     ("the clock is an hour ahead from then on", Fault::Ahead),
     ("the clock is an hour behind from then on", Fault::Behind),
     ("the clock is an hour ahead for 20 s", Fault::Glitch),
     ("the clock is an hour behind for 20 s", Fault::Lapse),
     ("the leader loses the lease, the write arrives late", Fault::Partition),
     ("the leader is replaced, the write arrives late", Fault::Handover),
-    ("the process dies", Fault::Dies),
 ];
 
-/// What becomes of the write itself.
-pub const ITSELF: [(&str, Fault); 3] = [
+/// What becomes of the write itself, and of who wrote it.
+pub const ITSELF: [(&str, Fault); 4] = [
     ("the write fails", Fault::Meets(Fate::Refuse)),
     ("its answer is lost", Fault::Meets(Fate::Lose)),
     ("it is sent twice", Fault::Meets(Fate::Repeat)),
+    ("the process dies just after it", Fault::Dies),
 ];
 
 /// What people and their tools can edit in this night.
@@ -75,7 +76,8 @@ pub fn edits(night: &Short) -> Vec<(&'static str, Fault)> {
 }
 
 /// The undisturbed night: its states, one per write.
-fn past(night: &Short) -> Vec<Inner> {
+#[must_use]
+pub fn past(night: &Short) -> Vec<Inner> {
     play(night.start.clone(), async |stage| {
         stage.sim.take_shots();
         stage.start();

@@ -14,16 +14,24 @@ fn api(job: &Job<'_>, id: &WorkloadId) -> Api<WorkloadPlacement> {
     Api::namespaced(job.context.client.clone(), &id.namespace)
 }
 
-/// Creates or replaces it, under the resourceVersion of a fresh read. No owner: it must outlive the sale that is deleted.
+/// Creates or replaces it, under the resourceVersion of a fresh read, and only if it is what the decision was made on: a list that is older than the last
+/// leader's writes would otherwise make a floor the value to restore. No owner: it must outlive the sale that is deleted.
 pub async fn write(job: &Job<'_>, id: &WorkloadId, spec: &WorkloadPlacementSpec) -> Result<Done, Stop> {
     let (api, name) = (api(job, id), id.placement_name());
     let what = |verb: &str| format!("{verb} WorkloadPlacement {}/{name}", id.namespace);
+    let seen = job.seen.workload(id).and_then(|w| w.placement.as_ref()).map(|p| &p.spec);
+    let stale = || Stop::Stale(format!("WorkloadPlacement {}/{name} is not the one that was seen", id.namespace));
     let written = match job.context.call(what("read"), api.get(&name)).await {
         Ok(object) if object.spec == *spec => object,
+        Ok(object) if seen != Some(&object.spec) => {
+            job.world.placements.written(DeserializeGuard(Ok(object)));
+            return Err(stale());
+        }
         Ok(mut object) => {
             object.spec = spec.clone();
             job.context.call(what("replace"), api.replace(&name, &as_us(), &object)).await.map_err(stale_or_failed)?
         }
+        Err(error) if error.is_gone() && seen.is_some() => return Err(stale()),
         Err(error) if error.is_gone() => {
             // Nobody else may delete it: it is the only thing that knows what is to be restored.
             let finalizers = Some(vec![names::FINALIZER.to_owned()]);
