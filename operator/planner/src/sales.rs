@@ -191,7 +191,9 @@ pub fn nodes_ready<'a>(seen: &Indexed<'a>, packing: &Packing) -> BTreeMap<&'a st
 
 fn pool_ready(seen: &Indexed<'_>, pool: &Pool, have: &Have<'_>, opened: usize) -> Option<Timestamp> {
     let now = seen.now;
-    let fresh = (opened > 0).then(|| now + lead::until_all(pool, count(opened), &seen.settings));
+    // What was asked for and not answered is no nearer than what is asked for now: a cloud that is silent has made nothing, as far as anybody knows.
+    let fresh = opened + have.unresolved.len();
+    let fresh = (fresh > 0).then(|| now + lead::until_all(pool, count(fresh), &seen.settings));
     let launching = &have.launching;
     let together = lead::until_all(pool, count(launching.len()), &seen.settings);
     let soon = now + SignedDuration::from_secs(1);

@@ -16,6 +16,9 @@ use crate::{
 /// Triggers within this time make one pass: pods that get Ready one after the other would make one each.
 const COALESCE: Duration = Duration::from_millis(500);
 
+/// What happens at an instant comes after what the cluster does by itself then, such as an HPA's sync: which of them is first would be chance.
+const AFTER: Duration = Duration::from_millis(1);
+
 /// What came of a scenario.
 pub struct Played {
     /// Everything as it was at the end.
@@ -43,7 +46,7 @@ impl Scenario {
             stage.start();
             let mut faults = Vec::new();
             for step in &steps {
-                stage.run_to(step.at).await;
+                stage.run_to(if step.at > self.file.begins { step.at + AFTER } else { step.at }).await;
                 faults.extend(happen(stage, step).await);
             }
             stage.run_to(self.ends()).await;

@@ -222,6 +222,8 @@ pub async fn drive(sim: Sim) {
         let next = sim.with(settle);
         let wake = sim.clock().instant(next.unwrap_or_else(|| sim.clock().now() + Duration::from_secs(3600)));
         tokio::select! {
+            // In order, not by chance: nights are to be the same each time.
+            biased;
             () = sim.changed() => sleep_until(Instant::now() + reacts).await,
             () = sleep_until(wake) => {}
         }
