@@ -1,5 +1,7 @@
 //! Places that give less than was asked of them, beyond what `e2e/scenarios` show.
 
+use std::time::Duration;
+
 use onsale_cloud::CloudError;
 use onsale_nights::{
     api::kinds,
@@ -99,4 +101,33 @@ fn nodes_that_register_without_label_and_taint_are_repaired() {
     });
     state.assert_on_time();
     state.assert_clean(&[]);
+}
+
+/// When a sale starts to prepare, as its status says.
+fn starts_at(state: &Inner, sale: &str) -> Option<jiff::Timestamp> {
+    state.store.get(&kinds::SALES, "ticketing", sale)?["status"]["startsAt"].as_str().map(at)
+}
+
+#[test]
+fn after_a_night_of_slow_boots_the_next_sale_of_the_same_places_starts_earlier() {
+    let next = |start: Start| start.sale("next", "2026-12-05T19:00:00Z", &[("seat-map", 70, 3)], &json!({"duration": "10m"}));
+    let slow = next(tour(3)).with(|inner| inner.cloud.settings.boots = (Duration::from_secs(60), Duration::from_secs(80)).into());
+    play(slow.build(), async |stage| {
+        stage.start();
+        stage.run_until("2026-12-05T16:40:00Z").await;
+        let before = starts_at(&stage.state(), "next").unwrap();
+        stage.run_until("2026-12-05T17:05:00Z").await;
+        for pool in ["lz", "or"] {
+            let status = stage.state().store.get(&kinds::POOLS, "", pool).unwrap()["status"].clone();
+            let measured: Vec<i64> = status["leadTimes"].as_array().unwrap().iter().map(|s| s["seconds"].as_i64().unwrap()).collect();
+            let machines = stage.state().cloud.machines.values().filter(|m| m.pool_name == pool).count();
+            assert!(measured.len() == machines && measured.iter().all(|s| (66..=100).contains(s)), "{pool}: {machines} {measured:?}");
+        }
+        stage.run_until("2026-12-05T18:00:00Z").await;
+        assert_eq!((stage.state().phase("tour").as_str(), stage.state().cloud.alive()), ("Completed", 0), "{}", stage.text());
+        let after = starts_at(&stage.state(), "next").unwrap();
+        assert!(before.duration_since(after) > jiff::SignedDuration::from_secs(30), "{before} {after}\n{}", stage.text());
+        stage.run_until("2026-12-05T18:50:00Z").await;
+        assert_eq!((stage.state().phase("next").as_str(), stage.state().ready("seat-map")), ("Ready", 70), "{}", stage.text());
+    });
 }

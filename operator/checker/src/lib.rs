@@ -1,7 +1,7 @@
 //! Is this plan allowed, and is it good? Written from the design page, not from the planner: it shares its data types only.
 //!
 //! - [`violation`]: every rule there is, and what a broken one says
-//! - `view`: facts of a snapshot and a plan that several rules need; `access`: own arithmetic of what a sale may use
+//! - `view`: facts of a snapshot and a plan that several rules need; `access`: own arithmetic of what a sale may use; `lead`: of lead times
 //! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `shared`, `claims`, `floors`, `overlay`, `reasons`, `phases`, `surplus`
 //! - what is good: `moves`, no single feasible and timely move of a replica lowers the cost
 //! - `steps`: whether the steps that are due may be done
@@ -14,6 +14,7 @@ mod budget;
 mod claims;
 mod distances;
 mod floors;
+mod lead;
 mod moves;
 mod overlay;
 mod phases;

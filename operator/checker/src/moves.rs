@@ -21,8 +21,10 @@ use crate::{
 
 /// A new node is timely without doubt when ready-by is this many 95 % lead times away, and `SLACK_SECONDS` more: the planner's own
 /// quantile of the slowest of n, API time and margin stay below that.
-const LEAD_TIMES: i64 = 3;
-const SLACK_SECONDS: i64 = 1_800;
+const LEAD_TIMES: f64 = 3.0;
+const SLACK_SECONDS: f64 = 1_800.0;
+/// Where what was measured varies a lot, the slowest of thousands takes longer than that: three times as far from the median as 95 of 100, on the scale of logarithms.
+const SLOWEST: i32 = 3;
 /// A new node is had for certain only for pods up to half of it: DaemonSets take a part that nobody knows yet.
 const SHARE_OF_NEW_NODE: i64 = 2;
 
@@ -188,8 +190,9 @@ fn budgets_left(view: &View<'_>, kind: &InstanceType) -> bool {
 }
 
 fn timely(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
-    let p95 = pool.spec.lead_time.map_or(180, |lead| lead.p95.get().as_secs());
-    let lead = jiff::SignedDuration::from_secs(p95 * LEAD_TIMES + SLACK_SECONDS);
+    let (p50, p95) = crate::lead::seconds(pool);
+    let longest = (p95 * LEAD_TIMES).max(p50 * (p95 / p50).powi(SLOWEST)) + SLACK_SECONDS;
+    let lead = jiff::SignedDuration::try_from_secs_f64(longest).unwrap_or(jiff::SignedDuration::MAX);
     let naming = view.holding().filter(|(sale, _)| crate::view::named(sale, case.work).is_some());
     naming.map(|(_, plan)| plan.times).all(|times| times.is_some_and(|t| view.now.duration_until(t.ready_by) >= lead))
 }

@@ -294,6 +294,7 @@ fn node(name: &str, pool: &str, instance: Option<String>) -> Node {
         instance,
         labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         ready: true,
+        ready_since: None,
         cordoned: false,
         draining: false,
         labelled: true,

@@ -75,6 +75,7 @@ pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
             instance: None,
             labels,
             ready: true,
+            ready_since: None,
             cordoned: false,
             draining: false,
             taint: None,
@@ -91,8 +92,17 @@ pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
 pub fn node(pool: &Pool) -> Option<Node> {
     let labels = labels(&pool.spec.nodes.existing.as_ref()?.selector, &pool.spec.zone)?;
     let allocatable = Resources::default();
-    let record =
-        NodeRecord { instance: None, labels, ready: true, cordoned: false, draining: false, taint: None, taints: Vec::new(), allocatable };
+    let record = NodeRecord {
+        instance: None,
+        labels,
+        ready: true,
+        ready_since: None,
+        cordoned: false,
+        draining: false,
+        taint: None,
+        taints: Vec::new(),
+        allocatable,
+    };
     let name = format!("{}-unknown", pool.name);
     Some(record.node(&name, &name, &pool.name, false, Tenants::default()))
 }

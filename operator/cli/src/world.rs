@@ -7,6 +7,7 @@ use onsale_api::{CapacityPool, OnSale, WorkloadPlacement, onsale::TargetKind, pl
 use onsale_planner::{
     Snapshot,
     addresses::{self, Addresses},
+    lead,
     objects::{
         node::{Membership, NodeRecord},
         own,
@@ -186,6 +187,7 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
         world.assume(facts, at);
     }
     world.hear(at);
+    world.measured();
     world
 }
 
@@ -288,6 +290,19 @@ impl World {
         self.told = said.into_iter().min().map(|first| format!("{} ago", span(at.duration_since(first))));
         let known = self.told.as_ref().map(|told| format!("Free addresses and vCPU quotas as of {told}, from the pools' status."));
         self.assumptions.extend(known.into_iter().chain(unknown));
+    }
+
+    /// Which pools' lead times are not only what is declared.
+    fn measured(&mut self) {
+        let of = |pool: &Pool| {
+            let (lead, nodes) = (lead::of(pool), pool.status.lead_times.len());
+            format!("{} measured on {nodes} nodes (p50 {}, p95 {})", pool.name, span(lead.p50.get()), span(lead.p95.get()))
+        };
+        let rented = self.seen.pools.iter().filter(|p| p.spec.nodes.ec2.is_some() && !p.status.lead_times.is_empty());
+        let all: Vec<String> = rented.map(of).collect();
+        if !all.is_empty() {
+            self.assumptions.push(format!("Lead times: {}; of every other pool as declared.", all.join(", ")));
+        }
     }
 
     /// From files alone: the ordinary day is taken to be going on as declared.

@@ -58,6 +58,15 @@ fn few_left(mut pool: Value) -> Value {
     pool
 }
 
+/// A pool with what the operator measured on a sale's worth of slow nodes, where it rents them.
+fn measured(mut pool: Value) -> Value {
+    if pool.pointer("/spec/nodes/ec2").is_some() && pool["metadata"]["name"] == "phx-local-zone" {
+        let sample = |n: i32| json!({"instance": format!("i-{n:04}"), "seconds": 600 + n, "at": "2026-11-14T17:00:00Z"});
+        pool["status"] = json!({"leadTimes": (0..40).map(sample).collect::<Vec<_>>()});
+    }
+    pool
+}
+
 /// What a list of `path` is answered with.
 fn list(path: &str, refused: &str) -> (u16, Value) {
     let what = path.split(['?']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
@@ -68,6 +77,7 @@ fn list(path: &str, refused: &str) -> (u16, Value) {
             return (403, json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": message}));
         }
         "capacitypools" if refused == "few-left" => of("CapacityPool", "pools.yaml").into_iter().map(few_left).collect(),
+        "capacitypools" if refused == "measured" => of("CapacityPool", "pools.yaml").into_iter().map(measured).collect(),
         "capacitypools" => of("CapacityPool", "pools.yaml"),
         "onsales" => of("OnSale", "minimal.yaml"),
         "deployments" => of("Deployment", "shop.yaml"),
@@ -149,6 +159,19 @@ fn addresses_and_quotas_are_those_that_the_operator_recorded_with_their_age_and_
     ] {
         assert!(flat.contains(wanted), "{wanted}\n{text}");
     }
+}
+
+#[test]
+fn lead_times_are_those_that_were_measured_and_a_slow_place_is_started_earlier() {
+    let start = |refused: &'static str| {
+        let (_, text, _) = plan(&cluster(refused, refused), &["--cluster", "-f", "examples/stadium-tour.yaml", "-o", "json"]);
+        let preview: Value = serde_json::from_str(&text).unwrap();
+        (preview["sales"][0]["times"]["startsAt"].as_str().unwrap().to_owned(), preview["assumptions"].to_string())
+    };
+    let (measured, declared) = (start("measured"), start("declared"));
+    assert!(measured.1.contains("Lead times: phx-local-zone measured on 40 nodes (p50 8m"), "{}", measured.1);
+    assert!(measured.1.contains("of every other pool as declared") && !declared.1.contains("Lead times"), "{}", declared.1);
+    assert!(measured.0 < declared.0, "{} {}", measured.0, declared.0);
 }
 
 #[test]

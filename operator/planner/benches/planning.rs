@@ -126,6 +126,7 @@ fn node(pool: &str, n: usize) -> Node {
         instance: None,
         labels: BTreeMap::from([("rack".to_owned(), pool.to_owned()), (names::ZONE.to_owned(), pool.replace("pool", "zone"))]),
         ready: true,
+        ready_since: None,
         cordoned: false,
         draining: false,
         labelled: true,

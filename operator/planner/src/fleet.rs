@@ -38,11 +38,12 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
         found.ready = nodes.into_iter().filter(|n| n.ready && !n.cordoned).collect();
         return found;
     }
+    let (overdue_after, given_up_after) = (lead::overdue_after(pool), lead::given_up_after(pool));
     for instance in pool.instances.iter().flatten().filter(|i| !i.leaving) {
         // While the nodes are unknown, nobody is too late.
         let age = now.duration_since(instance.launched_at);
-        let in_time = seen.nodes.is_none() || age <= lead::given_up_after(pool);
-        let overdue = seen.nodes.is_some() && age > lead::overdue_after(pool);
+        let in_time = seen.nodes.is_none() || age <= given_up_after;
+        let overdue = seen.nodes.is_some() && age > overdue_after;
         match nodes.iter().find(|n| n.instance.as_deref() == Some(&instance.id)) {
             Some(node) if node.draining => found.draining.push(node),
             Some(node) if node.ready && !node.cordoned && node.labelled && node.tainted => found.ready.push(node),

@@ -1,7 +1,8 @@
 //! Lead times: from the first cloud call to Ready pods, for the slowest of n nodes.
 //!
 //! One node's lead time is taken as lognormal, fixed by its p50 and p95 (boot times are positive and skewed to the right). All n nodes are there by
-//! the time t with probability F(t)^n, so the quantile asked of one node is `CONFIDENCE^(1/n)` (DESIGN D1).
+//! the time t with probability F(t)^n, so the quantile asked of one node is `CONFIDENCE^(1/n)` (DESIGN D1). What is declared is believed until measured: it
+//! counts like ten nodes, next to what the pool's nodes really took.
 
 use jiff::SignedDuration;
 use onsale_api::{GoDuration, pool::LeadTime};
@@ -20,10 +21,59 @@ const RENTED: LeadTime = LeadTime { p50: GoDuration::from_secs(90), p95: GoDurat
 /// Lead time of nodes that exist: image pull and start of a pod.
 const EXISTING: LeadTime = LeadTime { p50: GoDuration::from_secs(10), p95: GoDuration::from_secs(30) };
 
-/// Two quantiles of one node of this pool: as declared, or the default by kind of nodes.
+/// What is declared weighs as much as this many measured nodes: a handful of nodes that were lucky moves little, a sale's worth of them a lot.
+const DECLARED_COUNTS: f64 = 10.0;
+/// No lead time is longer: the bound of a declared one.
+const LONGEST_SECONDS: f64 = 86_400.0;
+
+/// Two quantiles of one node of this pool: as declared, or the default by kind of nodes, and from then on with what nodes of the pool really took.
 #[must_use]
 pub fn of(pool: &Pool) -> LeadTime {
-    pool.spec.lead_time.unwrap_or(if pool.spec.nodes.ec2.is_some() { RENTED } else { EXISTING })
+    let rented = pool.spec.nodes.ec2.is_some();
+    let declared = pool.spec.lead_time.unwrap_or(if rented { RENTED } else { EXISTING });
+    if rented { learned(declared, measured(pool)) } else { declared }
+}
+
+/// Seconds from the launch of each measured node of the pool to Ready pods. Measured is the node; to this comes the time that pods take on a node that is
+/// there, the median of them: how they vary is little next to how nodes do.
+fn measured(pool: &Pool) -> Vec<f64> {
+    let pods = EXISTING.p50.get().as_secs_f64();
+    pool.status.lead_times.iter().filter(|s| s.seconds > 0).map(|s| f64::from(s.seconds) + pods).collect()
+}
+
+/// The lognormal with mean and variance of the logarithms of `n` measured nodes together with `k` = 10 that are as declared:
+///
+/// - mean `m = (k m0 + n x) / (k + n)`, `m0` of the declared ones, `x` of the measured ones,
+/// - variance `(k s0² + Σ(xi - x)² + k n / (k + n) (x - m0)²) / (k + n)`, where the last term is how far both disagree.
+///
+/// These are the parameters of the conjugate posterior of a normal distribution whose mean and variance are both unknown, for a prior worth `k` observations
+/// of each (Gelman et al., Bayesian Data Analysis, 3rd edition, section 3.3, equation 3.8 ff.). Whoever is measured in which order is the same.
+fn learned(declared: LeadTime, mut measured: Vec<f64>) -> LeadTime {
+    if measured.is_empty() {
+        return declared;
+    }
+    // Sums of floating-point numbers depend on their order.
+    measured.sort_by(f64::total_cmp);
+    let logs: Vec<f64> = measured.iter().map(|seconds| seconds.ln()).collect();
+    let n = logs.iter().map(|_| 1.0).sum::<f64>();
+    let (m0, s0) = parameters(declared);
+    let x = logs.iter().sum::<f64>() / n;
+    let all = DECLARED_COUNTS + n;
+    let within: f64 = logs.iter().map(|log| (log - x).powi(2)).sum();
+    let between = DECLARED_COUNTS * n / all * (x - m0).powi(2);
+    let mean = (DECLARED_COUNTS * m0 + n * x) / all;
+    let sigma = ((DECLARED_COUNTS * s0.powi(2) + within + between) / all).sqrt();
+    let quantile = |z: f64| {
+        let seconds = (mean + z * sigma).exp().round().clamp(1.0, LONGEST_SECONDS);
+        GoDuration::from(SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::from_hours(24)))
+    };
+    LeadTime { p50: quantile(0.0), p95: quantile(Z95) }
+}
+
+/// Mean and standard deviation of the logarithm of seconds.
+fn parameters(lead: LeadTime) -> (f64, f64) {
+    let (p50, p95) = (lead.p50.get().as_secs_f64(), lead.p95.get().as_secs_f64());
+    (p50.ln(), if p50 > 0.0 && p95 > p50 { (p95 / p50).ln() / Z95 } else { 0.0 })
 }
 
 /// How long until all of `n` nodes (or, on existing nodes, their pods) are there, the time included that the cloud's API takes to hand them out.
@@ -52,7 +102,7 @@ pub fn overdue_after(pool: &Pool) -> SignedDuration {
     of(pool).p95.get()
 }
 
-/// How long to wait for a single node before it is given up: never less than half again its p95, so that two quantiles that lie close together, a guess more
+/// How long to wait for a single node before it is given up, and beyond which nothing is learned: never less than half again its p95, so that two quantiles that lie close together, a guess more
 /// often than a measurement, do not cost honest nodes.
 #[must_use]
 pub fn given_up_after(pool: &Pool) -> SignedDuration {
@@ -62,9 +112,8 @@ pub fn given_up_after(pool: &Pool) -> SignedDuration {
 
 /// The `q`-quantile in whole seconds, rounded up.
 fn quantile(lead: LeadTime, q: f64) -> SignedDuration {
-    let (p50, p95) = (lead.p50.get().as_secs_f64(), lead.p95.get().as_secs_f64());
-    let sigma = if p50 > 0.0 && p95 > p50 { (p95 / p50).ln() / Z95 } else { 0.0 };
-    let seconds = p50 * (sigma * standard_normal_quantile(q)).exp();
+    let (_, sigma) = parameters(lead);
+    let seconds = lead.p50.get().as_secs_f64() * (sigma * standard_normal_quantile(q)).exp();
     SignedDuration::try_from_secs_f64(seconds.ceil()).unwrap_or(SignedDuration::from_hours(24))
 }
 
@@ -80,6 +129,8 @@ fn standard_normal_quantile(q: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::testing::pool;
 
@@ -103,6 +154,63 @@ mod tests {
     fn quantiles_that_are_equal_leave_patience_all_the_same() {
         let pool = pool("lz").rented("c6i.4xlarge", "0.85", 60).lead("60s", "60s").build();
         assert_eq!(given_up_after(&pool).as_secs(), 90);
+    }
+
+    /// A pool declared with 90 s and 180 s, of which nodes took so long.
+    fn after(seconds: impl IntoIterator<Item = i32>) -> Pool {
+        let mut pool = pool("lz").rented("c6i.4xlarge", "0.85", 60).lead("90s", "180s").build();
+        let sample = |(n, seconds)| json!({"instance": format!("i-{n:04}"), "seconds": seconds, "at": "2026-11-28T17:00:00Z"});
+        pool.status.lead_times = seconds.into_iter().enumerate().map(|s| serde_json::from_value(sample(s)).unwrap()).collect();
+        pool
+    }
+
+    fn quantiles(pool: &Pool) -> (i64, i64) {
+        (of(pool).p50.get().as_secs(), of(pool).p95.get().as_secs())
+    }
+
+    #[test]
+    fn nothing_measured_leaves_what_is_declared_and_as_declared_changes_nothing() {
+        assert_eq!(quantiles(&after([])), (90, 180));
+        // Less the ten seconds that pods take: quantiles of the declared distribution, in even steps of probability.
+        let as_declared = (0..50).map(|i| 90.0 * (0.421_387 * normal((f64::from(i) + 0.5) / 50.0)).exp() - 10.0);
+        let (p50, p95) = quantiles(&after(as_declared.map(|s| s.round() as i32)));
+        assert!((88..=92).contains(&p50) && (172..=184).contains(&p95), "{p50} {p95}");
+    }
+
+    fn normal(q: f64) -> f64 {
+        if q < 0.5 { -standard_normal_quantile(1.0 - q) } else { standard_normal_quantile(q) }
+    }
+
+    #[test]
+    fn a_node_or_two_hardly_move_it_and_fifty_do() {
+        let (one, fifty) = (quantiles(&after([40])), quantiles(&after((0..50).map(|i| 35 + i % 11))));
+        assert!((83..90).contains(&one.0) && (165..=185).contains(&one.1), "{one:?}");
+        assert!((50..62).contains(&fifty.0) && fifty.1 < 110, "{fifty:?}");
+    }
+
+    #[test]
+    fn slow_nights_make_starts_earlier_and_patience_longer() {
+        let (declared, slow, settings) = (after([]), after((0..50).map(|i| 200 + i)), Settings::default());
+        assert!(quantiles(&slow).0 > 180, "{:?}", quantiles(&slow));
+        for n in [1, 20, 100] {
+            assert!(until_all(&slow, n, &settings) > until_all(&declared, n, &settings) * 3 / 2, "{n}");
+        }
+        assert!(overdue_after(&slow).as_secs() > 250 && given_up_after(&slow) > given_up_after(&declared));
+    }
+
+    #[test]
+    fn the_order_of_what_was_measured_does_not_matter() {
+        let seconds: Vec<i32> = (0..64).map(|i| 30 + (i * 37) % 101).collect();
+        let (forth, back) = (after(seconds.clone()), after(seconds.into_iter().rev()));
+        assert_eq!(of(&forth), of(&back));
+        assert_eq!(until_all(&forth, 77, &Settings::default()), until_all(&back, 77, &Settings::default()));
+    }
+
+    #[test]
+    fn nodes_that_exist_are_as_declared() {
+        let mut existing = pool("dc").build();
+        existing.status = after([300; 50]).status;
+        assert_eq!(of(&existing), EXISTING);
     }
 
     #[test]

@@ -176,6 +176,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Condition `Ready` is true.
     pub ready: bool,
+    /// Since when it is, by the cluster's clock; unset while it is not.
+    pub ready_since: Option<Timestamp>,
     /// `spec.unschedulable`.
     pub cordoned: bool,
     /// We cordoned it (annotation `onsale.dev/draining`).

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Amount, GoDuration, Money};
 
-pub use status::{CapacityPoolStatus, Launch, NodeCounts, QuotaFacts, Shortfall, SubnetFacts};
+pub use status::{CapacityPoolStatus, Launch, LeadTimeSample, NodeCounts, QuotaFacts, Shortfall, SubnetFacts};
 
 /// One place where pods can run: a zone, a way to get nodes, limits, latency.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -50,7 +50,8 @@ pub struct CapacityPoolSpec {
     /// unknown, never zero: workloads that call it are not placed here.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site", "path"]))]
     pub latency: Vec<SiteLatency>,
-    /// How long it takes from the first cloud call to Ready pods. Default for ec2 p50 90s, p95 180s; for existing nodes p50 10s, p95 30s.
+    /// How long it takes from the first cloud call to Ready pods, until measured: it counts like ten nodes, besides those in status.leadTimes. Default for ec2 p50 90s, p95 180s;
+    /// for existing nodes, which are not measured, p50 10s, p95 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self.p50) > duration('0s') && duration(self.p50) <= duration(self.p95) && duration(self.p95) <= duration('24h')")
         .message("leadTime needs 0s < p50 <= p95 <= 24h"))]
@@ -106,7 +107,7 @@ fn default_path() -> String {
 pub struct LeadTime {
     /// Half of the nodes are there in this time: more than 0s, at most p95.
     pub p50: GoDuration,
-    /// 95 of 100 nodes are there in this time, at most 24h. Also decides when a node is given up: never before half again this time.
+    /// 95 of 100 nodes are there in this time, at most 24h. Also decides, with what was measured, when a node is given up: never before half again this time.
     pub p95: GoDuration,
 }
 

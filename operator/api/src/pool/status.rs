@@ -38,6 +38,11 @@ pub struct CapacityPoolStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["code"]))]
     pub quotas: Vec<QuotaFacts>,
+    /// How long rented nodes of this pool really took, up to 64, those launched last. Written when nothing more is on its way, so that the slow ones count like the fast ones; together with
+    /// spec.leadTime it decides when preparing starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["instance"]))]
+    pub lead_times: Vec<LeadTimeSample>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus), `CapacityReady` and, for ec2, `LimitsKnown`.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -73,6 +78,20 @@ pub struct QuotaFacts {
     /// vCPUs of them that others run: every instance but those of this cluster's pools.
     pub used_by_others: i32,
     /// When the cloud was asked.
+    pub at: Time,
+}
+
+/// How long one node took.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeadTimeSample {
+    /// ID of its instance.
+    #[schemars(length(max = 32))]
+    pub instance: String,
+    /// From its launch until the node was Ready, in whole seconds, 1 to 86400. Its pods come on top.
+    #[schemars(range(min = 1, max = 86400))]
+    pub seconds: i32,
+    /// When it was launched.
     pub at: Time,
 }
 

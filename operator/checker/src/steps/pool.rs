@@ -10,7 +10,7 @@ use onsale_planner::{
 };
 
 use crate::{
-    Rule, Violation, access,
+    Rule, Violation, access, lead,
     view::{View, declared, existing},
 };
 
@@ -120,16 +120,16 @@ fn kept(case: &Case<'_>, id: &str, reason: Reason) -> Option<String> {
     }
 }
 
-/// 95 of 100 rented nodes are there within this time where a pool does not say.
-const DEFAULT_P95_SECONDS: i64 = 180;
+/// The planner counts in whole seconds, so that its p95 and ours differ by less than this.
+const ROUNDED_SECONDS: f64 = 1.0;
 /// DescribeInstances shows what a launch made within this time (eventual consistency); an instance that is not there later is gone.
 const LATE_SECONDS: i64 = 60;
 
 /// The instance was given time to become a node that serves and did not, or somebody else cordoned it: it is made up for, within limits. Nobody's patience is
 /// shorter than a pool's p95.
 fn lost(case: &Case<'_>, instance: &Instance) -> bool {
-    let patience = case.pool.spec.lead_time.map_or(DEFAULT_P95_SECONDS, |lead| lead.p95.get().as_secs());
-    let late = case.view.now.duration_since(instance.launched_at).as_secs() >= patience;
+    let patience = lead::seconds(case.pool).1 - ROUNDED_SECONDS;
+    let late = case.view.now.duration_since(instance.launched_at).as_secs_f64() >= patience;
     let serves = |n: &Node| n.draining || (!n.cordoned && (!late || (n.ready && n.labelled && n.tainted)));
     let node = case.view.seen.known_nodes().find(|n| n.instance.as_ref() == Some(&instance.id));
     node.map_or(late && case.view.seen.nodes.is_some(), |n| !serves(n))
@@ -188,6 +188,7 @@ fn launches(case: &Case<'_>, steps: &[Step], found: &mut Vec<Violation>) {
 mod tests {
     use onsale_api::Reason;
     use onsale_planner::{plan::Surplus, snapshot::PodRef, steps::Step};
+    use serde_json::json;
 
     use crate::{
         Rule,
@@ -244,6 +245,12 @@ mod tests {
             s.pools[1].instances.as_mut().unwrap()[0].launched_at = "2026-12-05T17:29:00Z".parse().unwrap()
         };
         night().instances(1).seen(young).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
+        // How long that is is measured.
+        let slow = |s: &mut onsale_planner::Snapshot| {
+            let sample = |n| json!({"instance": format!("i-slow-{n}"), "seconds": 3_600, "at": "2026-11-28T17:00:00Z"});
+            s.pools[1].status.lead_times = (0..64).map(|n| serde_json::from_value(sample(n)).unwrap()).collect();
+        };
+        night().instances(1).seen(slow).pool_steps(vec![launch(2)]).breaks(Rule::Launch);
     }
 
     #[test]

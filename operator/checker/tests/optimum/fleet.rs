@@ -198,6 +198,7 @@ fn nodes(i: usize, place: &Place) -> impl Iterator<Item = Node> {
         instance: None,
         labels: BTreeMap::from([("rack".to_owned(), pool_name(i)), ("topology.kubernetes.io/zone".to_owned(), format!("zone-{i}"))]),
         ready: true,
+        ready_since: None,
         cordoned: false,
         draining: false,
         labelled: true,

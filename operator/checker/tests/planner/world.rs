@@ -124,6 +124,7 @@ pub fn node(pool: usize, seed: &PoolSeed, name: String, instance: Option<String>
         instance,
         labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
         ready: true,
+        ready_since: None,
         cordoned: false,
         draining: false,
         labelled: true,

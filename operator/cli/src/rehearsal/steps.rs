@@ -186,6 +186,7 @@ impl Stage {
             instance: Some(id.to_owned()),
             labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             ready: true,
+            ready_since: None,
             cordoned: false,
             draining: false,
             labelled: true,

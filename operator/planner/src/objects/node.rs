@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self as core, Node};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use onsale_api::{names, selector};
@@ -21,6 +22,8 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     /// Condition `Ready` is true.
     pub ready: bool,
+    /// Since when it is; unset while it is not.
+    pub ready_since: Option<Timestamp>,
     /// `spec.unschedulable`.
     pub cordoned: bool,
     /// We cordoned it.
@@ -37,10 +40,12 @@ impl From<Node> for NodeRecord {
     fn from(object: Node) -> Self {
         let (meta, spec, status) = (object.metadata, object.spec.unwrap_or_default(), object.status.unwrap_or_default());
         let (ours, others): (Vec<_>, Vec<_>) = spec.taints.unwrap_or_default().into_iter().partition(|t| t.key == names::POOL);
+        let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready" && c.status == "True");
         Self {
             instance: spec.provider_id.as_deref().and_then(instance),
             labels: meta.labels.unwrap_or_default(),
-            ready: status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
+            ready: ready.is_some(),
+            ready_since: ready.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
             cordoned: spec.unschedulable == Some(true),
             draining: meta.annotations.is_some_and(|a| a.get(names::DRAINING).is_some_and(|v| v == "true")),
             taint: ours.into_iter().find(|t| t.effect == "NoSchedule").and_then(|t| t.value),
@@ -82,6 +87,7 @@ impl NodeRecord {
             instance: self.instance.clone().filter(|_| rented),
             labels: self.labels.clone(),
             ready: self.ready,
+            ready_since: self.ready_since,
             cordoned: self.cordoned,
             draining: self.draining,
             labelled: marked(self.labels.get(names::POOL)),
@@ -157,7 +163,7 @@ mod tests {
         let node = json!({
             "metadata": {"name": "n", "labels": labels, "annotations": {"onsale.dev/draining": "true"}},
             "spec": {"providerID": provider_id, "unschedulable": true, "taints": [{"key": "onsale.dev/pool", "value": "phx", "effect": "NoSchedule"}]},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "15890m", "memory": "28Gi", "pods": "58"}},
+            "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-12-05T16:41:00Z"}], "allocatable": {"cpu": "15890m", "memory": "28Gi", "pods": "58"}},
         });
         serde_json::from_value::<Node>(node).unwrap().into()
     }
@@ -175,6 +181,7 @@ mod tests {
     fn folds_what_the_planner_needs() {
         let n = node(Some("aws:///us-west-2-phx-2a/i-0abc"), json!({}));
         assert_eq!((n.instance.as_deref(), n.ready, n.cordoned, n.draining), (Some("i-0abc"), true, true, true));
+        assert_eq!(n.ready_since, Some("2026-12-05T16:41:00Z".parse().unwrap()));
         assert_eq!((n.taint.as_deref(), n.allocatable.cpu, n.allocatable.pods), (Some("phx"), 15_890, 58));
     }
 

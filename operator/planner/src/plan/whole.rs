@@ -251,9 +251,10 @@ fn next_change(
         }
     }
     for (pool, have) in seen.pools.iter().zip(&seen.have) {
-        let patience = lead::given_up_after(pool) + SignedDuration::from_millis(1);
+        let moment = SignedDuration::from_millis(1);
+        let (overdue, given_up) = (lead::overdue_after(pool) + moment, lead::given_up_after(pool) + moment);
         for launched_at in have.launching.iter().chain(&have.overdue).map(|i| i.launched_at) {
-            instants.extend([launched_at + patience, launched_at + lead::overdue_after(pool) + SignedDuration::from_millis(1)]);
+            instants.extend([launched_at + given_up, launched_at + overdue]);
         }
         instants.extend(pool.status.shortfalls.iter().map(|s| s.retry_at.0));
     }

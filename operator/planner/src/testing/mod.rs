@@ -136,6 +136,7 @@ pub fn node(name: &str, pool: &str) -> Node {
         instance: None,
         labels: BTreeMap::from([("rack".to_owned(), pool.to_owned()), ("topology.kubernetes.io/zone".to_owned(), format!("zone-{pool}"))]),
         ready: true,
+        ready_since: None,
         cordoned: false,
         draining: false,
         labelled: true,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     events::{self, Note},
-    fleet::observe::owner,
+    fleet::observe::{ages, owner},
 };
 
 /// Of 64 characters that EC2 allows for a token, what a sequence of 16 digits and the frame leave.
@@ -141,6 +141,7 @@ async fn resolve(job: &Job<'_>, pool: &Pool, entry: &Launch, launched: &Launched
         true
     })
     .await?;
+    job.world.ages.stamped(&ages::answer_of(&entry.token));
     job.world.instances.launched(&pool.uid);
     let text = format!("launched {got} of {} {} in {}", entry.count, entry.instance_type, entry.subnet);
     say(job, pool, Reason::Launched, false, text);

@@ -41,6 +41,12 @@ pub fn difference(now: Timestamp, monotonic: Duration) -> SignedDuration {
     now.as_duration().saturating_sub(monotonic)
 }
 
+/// Key of the answer to a launch.
+#[must_use]
+pub fn answer_of(token: &str) -> String {
+    format!("{token} answered")
+}
+
 impl Ages {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

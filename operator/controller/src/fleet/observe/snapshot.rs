@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
-use onsale_api::{Phase, onsale::TargetKind};
+use onsale_api::{Phase, onsale::TargetKind, pool::Launch};
 use onsale_planner::{
     Snapshot,
     objects::{own, tenants::Pods},
@@ -11,7 +11,7 @@ use onsale_planner::{
 };
 
 use super::{
-    World,
+    World, ages,
     gaps::Gaps,
     node::{Membership, NodeRecord},
     sale::Found,
@@ -78,14 +78,14 @@ fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> V
             };
             // Whose instances nobody asked for has none: nothing was ever rented there.
             let mut pool = own::pool(name, &entry.uid, object, Some(Vec::new()));
-            pool.status.launches.iter_mut().for_each(|l| l.at.0 = ages.began(&l.token, l.at.0));
+            pool.status.launches.iter_mut().for_each(|launch| grow_old(launch, &mut ages));
             world.instances.discount(&entry.uid, &mut pool.status.launches);
             if world.instances.wants(&entry.uid) {
                 pool.instances = world.instances.of(&entry.uid, &pool.status.launches, now, context.config.ledger_grace);
                 let launches = &pool.status.launches;
                 for instance in pool.instances.iter_mut().flatten() {
-                    // The ledger's instant is by our own clock.
-                    let ours = launches.iter().find(|l| l.instances.contains(&instance.id)).map(|l| l.at.0);
+                    // The ledger's instant is by our own clock. A cloud that was silent made them when it answered, not when the entry was written.
+                    let ours = launches.iter().find(|l| l.instances.contains(&instance.id)).map(Launch::made_at);
                     instance.launched_at = ours.unwrap_or_else(|| ages.began(&instance.id, instance.launched_at));
                 }
             }
@@ -94,6 +94,14 @@ fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> V
     });
     world.ages.keep(ages);
     all
+}
+
+/// Both instants of a launch by the clock as it goes now: each was written by the clock of its own moment.
+fn grow_old(launch: &mut Launch, ages: &mut ages::Pass) {
+    launch.at.0 = ages.began(&launch.token, launch.at.0);
+    if let Some(answered) = &mut launch.answered_at {
+        answered.0 = ages.began(&ages::answer_of(&launch.token), answered.0);
+    }
 }
 
 /// Pods, as far as their stores have listed.

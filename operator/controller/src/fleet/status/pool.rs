@@ -11,7 +11,7 @@ use onsale_planner::{
     steps::ChainKey,
 };
 
-use super::{Material, conditions, cut, limits, problems};
+use super::{Material, conditions, cut, lead_times, limits, problems};
 
 /// What the pool's status must say; the ledger's fields are as they were seen and are never written from here.
 pub fn status(pool: &Pool, material: &Material<'_>) -> CapacityPoolStatus {
@@ -26,6 +26,7 @@ pub fn status(pool: &Pool, material: &Material<'_>) -> CapacityPoolStatus {
     CapacityPoolStatus {
         observed_generation: generation,
         nodes: NodeCounts { planned: plan.planned, launching: plan.launching, ready: plan.ready, draining: plan.draining },
+        lead_times: lead_times::recorded(pool, plan, &material.observed.snapshot),
         conditions: conditions(&old.conditions, verdicts, generation, material.now),
         launches: old.launches.clone(),
         last_sequence: old.last_sequence,
