@@ -132,7 +132,7 @@ mod tests {
             ),
             ("edits: [{load: {at: \"17:00\", workload: seat-map, replicas: 3}}]", "edits[0].workload: seat-map has no HPA"),
             (
-                "sales: [{name: tour, spec: {opensAt: \"2026-12-05T17:00:00Z\", budgets: {}, workloads: []}}]",
+                "sales: [{name: tour, spec: {opensAt: \"2026-12-05T17:00:00Z\", budgets: {}, workloads: [{target: {kind: Deployment, name: seat-map}, peakReplicas: 3}]}}]",
                 "sales[0].spec.budgets: OnSales have no such field",
             ),
             ("sales: [{name: tour, spec: {workloads: []}}]", "missing field `opensAt`"),
