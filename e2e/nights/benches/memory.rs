@@ -47,11 +47,16 @@ fn main() {
     }
     let sales = env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(10_000);
     println!("{:<52}{:>12}{:>12}{:>12}", "the controller's process", "peak MiB", "CPU s", "requests");
-    for (title, start) in [("an empty cluster", night(&now().to_string(), 1)), ("", fleet(sales))] {
-        let title = if title.is_empty() { format!("{sales} OnSales, {NODES} nodes, {PODS} pods") } else { title.to_owned() };
-        let Measured { peak, cpu, requests } = runtime.block_on(measure(start.build()));
+    let print = |title: &str, measured: Measured| {
+        let Measured { peak, cpu, requests } = measured;
         println!("{title:<52}{peak:>12.1}{cpu:>12.1}{requests:>12}");
-    }
+    };
+    runtime.block_on(async {
+        print("an empty cluster", Cluster::start(night(&now().to_string(), 1).build()).await.measure().await);
+        let cluster = Cluster::start(fleet(sales).build()).await;
+        print(&format!("{sales} OnSales, {NODES} nodes, {PODS} pods, all of them new"), cluster.measure().await);
+        print("the same, started again", cluster.measure().await);
+    });
 }
 
 /// The controller, as the operator runs it, but for the cloud.
@@ -80,33 +85,40 @@ impl Drop for Process {
     }
 }
 
-/// Until everything that is active is Ready, and half a minute more.
-async fn measure(state: Inner) -> Measured {
-    let sim = Sim::resume(state);
-    let world = tokio::spawn(world::drive(sim.clone()));
-    tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(5)).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let api = format!("http://{}", listener.local_addr().unwrap());
-    let requests = Arc::new(AtomicUsize::new(0));
-    let server = tokio::spawn(serve(listener, sim.clone(), requests.clone()));
-    let process = Process(Command::new(env::current_exe().unwrap()).env(API, api).spawn().unwrap());
-    let mut seconds = interval(Duration::from_secs(1));
-    let (mut left, mut patience) = (30, 600);
-    while left > 0 {
-        seconds.tick().await;
-        patience -= 1;
-        let waiting = sim.with(|inner| waiting(inner));
-        assert!(patience > 0, "{waiting} of {ACTIVE} sales are not Ready");
-        if waiting == 0 {
-            left -= 1;
-        }
+/// A cluster that goes on whatever becomes of the controller.
+struct Cluster {
+    sim: Sim,
+    api: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Cluster {
+    async fn start(state: Inner) -> Self {
+        let sim = Sim::resume(state);
+        tokio::spawn(world::drive(sim.clone()));
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(5)).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (api, requests) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
+        tokio::spawn(serve(listener, sim.clone(), requests.clone()));
+        Self { sim, api, requests }
     }
-    let (peak, cpu) = read(process.0.id());
-    let measured = Measured { peak, cpu, requests: requests.load(Relaxed) };
-    drop(process);
-    server.abort();
-    world.abort();
-    measured
+
+    /// A new process, until everything that is active is Ready, and half a minute more.
+    async fn measure(&self) -> Measured {
+        self.requests.store(0, Relaxed);
+        let process = Process(Command::new(env::current_exe().unwrap()).env(API, &self.api).spawn().unwrap());
+        let mut seconds = interval(Duration::from_secs(1));
+        let (mut left, mut patience) = (30, 600);
+        while left > 0 {
+            seconds.tick().await;
+            patience -= 1;
+            let waiting = self.sim.with(|inner| waiting(inner));
+            assert!(patience > 0, "{waiting} of {ACTIVE} sales are not Ready");
+            left -= i32::from(waiting == 0);
+        }
+        let (peak, cpu) = read(process.0.id());
+        Measured { peak, cpu, requests: self.requests.load(Relaxed) }
+    }
 }
 
 fn waiting(inner: &Inner) -> usize {

@@ -109,6 +109,11 @@ async fn answer(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>
     if ask.kind.plural == "events" {
         return finish(sim.with(|inner| write::write(&mut inner.store, ask, inner.now)));
     }
+    fated(sim, caller, ask).await
+}
+
+/// A controller's write, which meets its fate.
+async fn fated(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>, Error> {
     let what = What { verb: ask.verb.word(), place: journal::place(ask) };
     match sim.meet(caller, &what).await {
         Fate::Refuse => {

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use onsale_planner::{Chain, Plan, steps::ChainKey};
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 
 use crate::{Error, context::Context, metrics::Ending};
@@ -95,12 +95,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
         never = wake::on_clock_steps(&*clock, &woken) => match never {},
     };
     drop(stop);
+    Err(gone(ended))
+}
+
+/// Which task is gone.
+fn gone(ended: Option<Result<&'static str, JoinError>>) -> Error {
     let (kind, message) = match ended {
         Some(Ok(kind)) => (kind, "it returned".to_owned()),
         Some(Err(error)) => ("some kind", error.to_string()),
         None => ("all kinds", "none was started".to_owned()),
     };
-    Err(Error::WatchEnded { kind, message })
+    Error::WatchEnded { kind, message }
 }
 
 /// Takes the heartbeat back however the loop ends, so that a process that waits for the lease again counts as alive.
