@@ -386,3 +386,23 @@ fn nodes_stay_between_two_sales_that_follow_close_upon_each_other() {
     assert!(far < close, "{far} nodes before a sale hours away, {close} before one that is close");
     assert!(once < twice, "{once} launches where nodes stay, {twice} where they come again");
 }
+
+/// The first sale has what it asked for; that the second one, which adds to it, still waits for nodes is the second one's affair.
+#[test]
+fn a_sale_that_is_ready_stays_so_while_a_later_one_prepares() {
+    let mut world = shop();
+    let mut second = world.seen.sales[0].clone();
+    (second.id.name, second.uid) = ("tour-2".to_owned(), "uid-tour-2".to_owned());
+    second.spec.opens_at = "2026-12-05T17:30:00Z".to_owned();
+    world.seen.sales.push(second);
+    world.run_until("2026-12-05T16:50:00Z");
+    let mut preparing = 0;
+    for minute in 51..=80 {
+        let (hour, minute) = (16 + minute / 60, minute % 60);
+        let plan = world.run_until(&format!("2026-12-05T{hour}:{minute:02}:00Z"));
+        let [first, second] = &plan.sales[..] else { panic!("two sales") };
+        assert!(first.all_ready && matches!(first.phase, Phase::Ready | Phase::Live), "{:?}\n{}", first, world.log.join("\n"));
+        preparing += usize::from(second.phase == Phase::Preparing && !second.all_ready);
+    }
+    assert!(preparing > 0 && world.phase("tour-2") == Phase::Ready, "{preparing} {}", world.log.join("\n"));
+}

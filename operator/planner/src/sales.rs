@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
     Money, Phase, Reason,
-    onsale::{Cost, OnShortfall},
+    onsale::{Combine, Cost, OnShortfall},
     placement::FloorKind,
 };
 
@@ -67,7 +67,8 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
     let ours = &scope.ours;
     let looked_at_from = draft.looked_at_from(&scope.seen.settings, scope.seen.now);
     let shown = draft.phase.holds() || draft.phase == Phase::Scheduled && looked_at_from.is_none();
-    let all_ready = draft.phase.holds() && all_ready(scope, sale);
+    let short = |work: &WorkloadPlan| (work.unplaced - wanted_later(scope.seen, sale, draft.times, work)).max(0);
+    let all_ready = draft.phase.holds() && all_ready(scope, sale, draft.times);
     let mut plan = SalePlan {
         id: sale.id.clone(),
         phase: draft.phase,
@@ -76,8 +77,8 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
         predicted_ready_at: None,
         all_ready,
         invalid: draft.invalid.clone(),
-        waiting_for: if shown { waiting(scope, index) } else { Vec::new() },
-        unplaced: if shown { ours.iter().map(|w| w.unplaced).sum() } else { 0 },
+        waiting_for: if shown { waiting(scope, index, &short) } else { Vec::new() },
+        unplaced: if shown { ours.iter().map(|w| short(w)).sum() } else { 0 },
         looked_at_from,
         cost: cost(scope, sale, draft.times),
         pools: draft.pools.clone(),
@@ -92,12 +93,36 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
     plan
 }
 
-fn all_ready(scope: &Scope<'_>, sale: &Sale) -> bool {
-    let ready = |w: &&WorkloadPlan| w.stage == Stage::Holding && w.unplaced == 0 && w.ready >= w.peak;
+/// Replicas of a workload that only sales want which are to be Ready later than this one: what they lack is not this one's fault.
+fn wanted_later(seen: &Indexed<'_>, sale: &Sale, times: Option<Times>, work: &WorkloadPlan) -> i32 {
+    let Some(times) = times else { return 0 };
+    let claims = work.claims.iter().map(|claim| (claim.extra, seen.sales.iter().find(|s| s.uid == claim.uid)));
+    let (mut earlier, mut later, mut largest): (Vec<i32>, i32, bool) = (Vec::new(), 0, true);
+    for (extra, of) in claims {
+        let of = of.filter(|of| of.uid != sale.uid);
+        largest &= of.unwrap_or(sale).spec.combine == Combine::Max;
+        if of.and_then(|of| of.status.ready_by.as_ref()).is_some_and(|ready_by| ready_by.0 > times.ready_by) {
+            later += 1;
+        } else {
+            earlier.push(extra);
+        }
+    }
+    if later == 0 {
+        return 0;
+    }
+    let extra: i32 = if largest { earlier.into_iter().max().unwrap_or_default() } else { earlier.into_iter().sum() };
+    (work.peak - work.baseline - extra).max(0)
+}
+
+fn all_ready(scope: &Scope<'_>, sale: &Sale, times: Option<Times>) -> bool {
+    let ready = |w: &&WorkloadPlan| {
+        let later = wanted_later(scope.seen, sale, times, w);
+        w.stage == Stage::Holding && w.unplaced <= later && w.ready >= w.peak - later
+    };
     scope.ours.len() == sale.spec.workloads.len() && scope.ours.iter().all(ready) && scope.seen.nodes.is_some()
 }
 
-fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
+fn waiting(scope: &Scope<'_>, index: usize, short: &dyn Fn(&WorkloadPlan) -> i32) -> Vec<Waiting> {
     let (seen, ours) = (scope.seen, &scope.ours);
     let sale = &seen.sales[index];
     let mut all: Vec<Waiting> = Vec::new();
@@ -107,7 +132,7 @@ fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
         }
     }
     for work in ours {
-        if work.unplaced > 0 {
+        if short(work) > 0 {
             let said = |w: &&Waiting| w.reason != Reason::WorkloadNotFound;
             all.extend(
                 work.problems.iter().filter(said).map(|w| Waiting { message: format!("{}: {}", work.id.name, w.message), ..w.clone() }),
@@ -127,7 +152,7 @@ fn waiting(scope: &Scope<'_>, index: usize) -> Vec<Waiting> {
         }
     }
     all.extend(seen.workloads_of(index).filter_map(|w| unstamped(w, sale, seen.now)));
-    if sale.spec.on_shortfall == OnShortfall::Hold && ours.iter().any(|w| w.unplaced > 0) {
+    if sale.spec.on_shortfall == OnShortfall::Hold && ours.iter().any(|w| short(w) > 0) {
         let message =
             "onShortfall is Hold: what could be had is prepared, the rest waits for you to raise limits or budget, or to set Proceed"
                 .to_owned();

@@ -104,6 +104,8 @@ impl World {
             status.entered = sale_plan.entered.clone();
             status.opens_at = sale_plan.times.map(|t| Time(t.opens_at));
             status.starts_at = sale_plan.times.map(|t| Time(t.starts_at));
+            status.ready_by = sale_plan.times.map(|t| Time(t.ready_by));
+            status.ends_at = sale_plan.times.map(|t| Time(t.ends_at));
             if status.phase != sale.status.phase {
                 self.log.push(format!("{} {} {:?}", self.now, sale.id.name, sale_plan.phase));
             }
