@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use onsale_api::{Money, pool::InstanceType};
@@ -117,6 +117,8 @@ pub struct Bins {
     pub all: Vec<Bin>,
     by_pool: BTreeMap<String, InPool>,
     least: Resources,
+    /// Pools that the workloads of each sale may use, by its index.
+    reach: BTreeMap<usize, BTreeSet<String>>,
     /// Replicas by workload and pool; under the empty name those that run on nodes of no pool.
     held: BTreeMap<usize, BTreeMap<String, i32>>,
 }
@@ -147,6 +149,18 @@ impl Bins {
             bins.settle(seen, &by_node, work, keep);
         }
         bins
+    }
+
+    /// Notes which pools the workloads of a sale may use.
+    pub fn expect(&mut self, works: &[Work]) {
+        for work in works {
+            self.reach.entry(work.sale).or_default().extend(work.distances.iter().map(|d| d.pool.clone()));
+        }
+    }
+
+    /// Pools that some workload of the sale may use.
+    pub fn reach(&self, sale: usize) -> impl Iterator<Item = &String> {
+        self.reach.get(&sale).into_iter().flatten()
     }
 
     /// Adds a bin at the end of its pool's order.

@@ -206,12 +206,12 @@ impl<'a> Bounds<'a> {
 
     fn within_budget(&self, work: &Work, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
         let budget = budget(self.seen, work.sale);
-        // What is rented already and used by nobody yet may be used by this sale before the packing ends.
-        let reach = |b: &&Bin| work.distances.iter().any(|d| d.pool == b.pool);
+        // What is rented already and used by nobody yet may be used by this sale before the packing ends, if not by this workload.
+        let reach = |b: &&Bin| bins.reach(work.sale).any(|pool| *pool == b.pool);
         let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reach(b), |(_, sale)| *sale == work.sale);
         let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged);
         // Instances that are overdue are made up for, and paid for all the same.
-        let overdue = || work.distances.iter().flat_map(|d| self.overdue(&d.pool));
+        let overdue = || bins.reach(work.sale).flat_map(|pool| self.overdue(pool));
         if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
             return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
         }

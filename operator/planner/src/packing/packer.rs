@@ -68,6 +68,7 @@ impl<'a> Packer<'a> {
 
     /// Places workloads beside what is there: first everybody's targets, then everybody's headroom.
     pub fn place(&mut self, works: &[Work]) -> Placed {
+        self.bins.expect(works);
         let mut order: Vec<&Work> = works.iter().collect();
         order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), w.id.clone()));
         let begun = self.mark();
