@@ -21,7 +21,16 @@ pub fn seconds(pool: &Pool) -> (f64, f64) {
     let (n, sum, squares) = measured.fold(declared, |(n, sum, squares), log| (n + 1.0, sum + log, squares + log * log));
     let mean = sum / n;
     let spread = (squares / n - mean * mean).max(0.0).sqrt();
-    (mean.exp(), (mean + Z95 * spread).exp())
+    let learned = (mean.exp(), (mean + Z95 * spread).exp());
+    // A word that was given is not taken back by a fast night.
+    if pool.spec.lead_time.is_some() { (learned.0.max(p50), learned.1.max(p95)) } else { learned }
+}
+
+/// The same, for how long to wait: no node has less time than was assumed before anything was measured.
+pub fn patience(pool: &Pool) -> (f64, f64) {
+    let (p50, p95) = pool.spec.lead_time.map_or(DEFAULT, |lead| (lead.p50.get().as_secs_f64(), lead.p95.get().as_secs_f64()));
+    let (learned50, learned95) = seconds(pool);
+    (learned50.max(p50), learned95.max(p95))
 }
 
 #[cfg(test)]

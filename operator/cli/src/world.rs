@@ -225,7 +225,7 @@ fn instances(facts: &Facts, name: &str, pool: &CapacityPool, at: Timestamp) -> V
         return Vec::new();
     }
     let ledger = pool.status.iter().flat_map(|s| &s.launches).filter(|l| l.resolved);
-    let launched = ledger.flat_map(|l| l.instances.iter().map(move |id| (id.clone(), (l.instance_type.clone(), l.at.0))));
+    let launched = ledger.flat_map(|l| l.instances.iter().map(move |id| (id.clone(), (l.instance_type.clone(), l.made_at()))));
     let mut all: BTreeMap<String, (String, Timestamp)> = launched.collect();
     for node in facts.nodes.values().filter(|n| n.labels.get(onsale_api::names::POOL).is_some_and(|p| p == name)) {
         let instance_type = node.labels.get("node.kubernetes.io/instance-type").cloned().unwrap_or_default();

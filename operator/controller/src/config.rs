@@ -50,8 +50,8 @@ pub struct Config {
     pub first_lists: Duration,
     /// A ledger entry's instances that the cloud does not list yet are believed for this long. Default 5 min: EC2's stated consistency is minutes at worst.
     pub ledger_grace: Duration,
-    /// Free addresses and quotas of a region are asked for this long after the last answer, while a sale that may use a pool there is active or opens within
-    /// 31 days. Default 5 min: others launch and terminate all the time, our own launches are counted anyway, and the answer reads every instance of the region.
+    /// Free addresses and quotas of a region are asked for this long after the last answer, while a sale that may use a pool there is active or nearer than
+    /// the horizon. Default 5 min: others launch and terminate all the time, our own launches are counted anyway, and the answer reads every instance of the region.
     pub facts: Duration,
     /// Instances without an owner are looked for this often. Default 5 min: they cost money, and are very rare.
     pub sweep: Duration,

@@ -58,7 +58,7 @@ pub struct Flags {
     /// A pod that found no node for this long counts as unschedulable where it is permitted.
     #[arg(long, env = "ONSALE_UNSCHEDULABLE_AFTER", default_value = "30s")]
     pub unschedulable_after: GoDuration,
-    /// Whether everything a sale needs can be had is looked at from so long before its ready-by on.
+    /// Whether everything a sale needs can be had is looked at from so long before its ready-by on; at least 48h.
     #[arg(long, env = "ONSALE_HORIZON", default_value = "744h")]
     pub horizon: GoDuration,
     /// The loop looks at everything at least this often, events or not; 1s to 1h.
@@ -74,6 +74,9 @@ pub struct Flags {
     #[arg(long, env = "ONSALE_LOG_FILTER", default_value = "info", value_parser = crate::logging::filter)]
     pub log_filter: String,
 }
+
+/// A lead time is a day at most, and its margin comes on top.
+const LEAST_HORIZON: Duration = Duration::from_secs(48 * 3600);
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,6 +118,9 @@ impl Flags {
         let resync = span(self.resync);
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&resync) {
             return Err(format!("--resync ({}) must be between 1s and 1h", self.resync));
+        }
+        if span(self.horizon) < LEAST_HORIZON {
+            return Err(format!("--horizon ({}) must be at least 48h: starts are computed only for sales that are nearer", self.horizon));
         }
         Ok(())
     }

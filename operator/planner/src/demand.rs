@@ -32,6 +32,8 @@ pub struct Demand {
     pub wished: i32,
     /// Distances, frozen in the placement while there is one.
     pub distances: Vec<Distance>,
+    /// Of these, pools that take nothing new: the sale was edited, or a stricter one came, while replicas run there.
+    pub outside: BTreeSet<String>,
     /// Replicas that need a place.
     pub target: i32,
     /// Headroom above them.
@@ -89,6 +91,7 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
         floor: baseline,
         wished: baseline,
         distances: Vec::new(),
+        outside: BTreeSet::new(),
         target: 0,
         reserve: 0,
         first: strictest(&wishes),
@@ -177,14 +180,18 @@ fn combined(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Cla
 fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], workload: &Workload) {
     let Scope { seen, drafts, .. } = *scope;
     let recorded = workload.placement.as_ref().map(|p| &p.spec.distances);
+    let residency = Residency::of(seen, wishes);
+    let max_latency = all.first.as_ref().and_then(|(_, wish)| wish.max_latency);
+    let near = |d: &Distance| max_latency.is_none_or(|max| d.latency <= max);
+    let fine = |d: &Distance| near(d) && seen.pool(&d.pool).is_none_or(|pool| residency.admits(pool));
     // On the way back distances are what they were: no pool opens or closes any more.
     let Some((sale, wish)) = all.first.as_ref().filter(|_| all.holding || recorded.is_none()) else {
         all.distances = recorded.cloned().unwrap_or_default();
+        all.outside = all.distances.iter().filter(|d| !fine(d)).map(|d| d.pool.clone()).collect();
         return;
     };
     let frozen = recorded.filter(|d| !d.is_empty());
     let pools: Vec<&Pool> = drafts[*sale].pools.iter().filter_map(|name| seen.pool(name)).collect();
-    let residency = Residency::of(seen, wishes);
     let found = distances(wish, &pools, |pool| residency.admits(pool));
     if pools.is_empty() {
         all.problems.push(Waiting {
@@ -198,13 +205,21 @@ fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)
     }
     all.problems.extend(residency.problems(&workload.id.name));
     all.problems.extend(found.left_out);
-    let near = |d: &Distance| wish.max_latency.is_none_or(|max| d.latency <= max);
     // A sale that comes to a workload of another finds the other's distances frozen, and may refuse some of them.
     let refused = frozen.into_iter().flatten().filter(|d| !near(d)).map(|d| too_far(wish, &d.pool, d.latency));
     let refused: Vec<Waiting> = refused.filter(|w| !all.problems.contains(w)).collect();
     all.problems.extend(refused);
     all.distances = frozen.cloned().unwrap_or(found.near_to_far);
-    all.distances.retain(|d| near(d) && seen.pool(&d.pool).is_none_or(|pool| residency.admits(pool)));
+    // What runs where nothing new may go any more stays there until the window is over, and the pool with it.
+    let runs =
+        |d: &Distance| frozen.is_some() && workload.pods.iter().any(|pod| pod.node.as_deref().is_some_and(|n| is_in(seen, n, &d.pool)));
+    let outside: BTreeSet<String> = all.distances.iter().filter(|d| !fine(d)).map(|d| d.pool.clone()).collect();
+    all.distances.retain(|d| !outside.contains(&d.pool) || runs(d));
+    all.outside = outside;
+}
+
+fn is_in(seen: &Indexed<'_>, node: &str, pool: &str) -> bool {
+    seen.node(node).is_some_and(|node| node.pool == pool)
 }
 
 /// Caps the floor by the HPA's maximum, and finds the replicas that need a place.
@@ -258,7 +273,8 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
     let (closed, stuck) = closed(seen, workload, demand);
     // Without an overlay pods tolerate no taint, so that only existing nodes are open to them.
     let tolerates = demand.holding || workload.placement.is_some();
-    let reach = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| tolerates || p.spec.nodes.ec2.is_none());
+    let open = |d: &Distance| !demand.outside.contains(&d.pool);
+    let reach = |d: &&Distance| open(d) && seen.pool(&d.pool).is_some_and(|p| tolerates || p.spec.nodes.ec2.is_none());
     Some(Work {
         index,
         id: workload.id.clone(),

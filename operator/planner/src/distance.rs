@@ -1,7 +1,6 @@
 //! Latency arithmetic: how far each pool is from a workload, and which pools share a rank.
 //!
-//! Cost of one request of workload w in pool p = sum over w's dependencies of `serialCalls x rtt(p, site)`, where several paths lead to a site by the lowest
-//! (DESIGN D3).
+//! Cost of one request of workload w in pool p = sum over w's dependencies of `serialCalls x rtt(p, site)`, where several paths lead to a site by the lowest.
 
 use std::collections::BTreeSet;
 

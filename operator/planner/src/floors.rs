@@ -71,7 +71,7 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
         problems: problems(demand, packed),
     };
     release::stage(&mut plan, workload, demand, packed);
-    release::permit(&mut plan, seen, workload, packed);
+    release::permit(&mut plan, seen, workload, demand, packed);
     let waits = release::waits_for_larger(&plan, workload, demand, case.rooms, now);
     plan.floor = confirmed(floor(&plan, workload, demand, packed, waits), workload);
     plan.foreign = foreign(&plan, workload, now);

@@ -30,6 +30,8 @@ pub struct Expected {
     pub hourly: Money,
     /// From the first call until all is Ready.
     pub lead: SignedDuration,
+    /// The same if none of its nodes were there yet.
+    pub lead_anew: SignedDuration,
 }
 
 /// What all of them would get.
@@ -272,6 +274,7 @@ impl<'a> Sweep<'a> {
         Expected {
             workloads: self.seen.named(sale).iter().flatten().filter_map(plan).collect(),
             lead: sales::lead_time(self.seen, &self.drafts[sale], &opened.launched, opened.fresh, by_hpa),
+            lead_anew: sales::lead_time(self.seen, &self.drafts[sale], &opened.used(), opened.fresh, by_hpa),
             nodes: opened.nodes,
             hourly: opened.hourly,
         }
@@ -287,4 +290,11 @@ struct Opened<'a> {
     hourly: Money,
     /// Nodes that are not there yet, by pool.
     launched: BTreeMap<&'a str, i32>,
+}
+
+impl Opened<'_> {
+    /// All its nodes by pool.
+    fn used(&self) -> BTreeMap<&str, i32> {
+        self.nodes.iter().map(|(pool, types)| (pool.as_str(), types.values().sum())).collect()
+    }
 }

@@ -1,7 +1,7 @@
 //! Lead times: from the first cloud call to Ready pods, for the slowest of n nodes.
 //!
 //! One node's lead time is taken as lognormal, fixed by its p50 and p95 (boot times are positive and skewed to the right). All n nodes are there by
-//! the time t with probability F(t)^n, so the quantile asked of one node is `CONFIDENCE^(1/n)` (DESIGN D1). What is declared is believed until measured: it
+//! the time t with probability F(t)^n, so the quantile asked of one node is `CONFIDENCE^(1/n)`. What is declared is believed until measured: it
 //! counts like ten nodes, next to what the pool's nodes really took.
 
 use jiff::SignedDuration;
@@ -26,12 +26,27 @@ const DECLARED_COUNTS: f64 = 10.0;
 /// No lead time is longer: the bound of a declared one.
 const LONGEST_SECONDS: f64 = 86_400.0;
 
-/// Two quantiles of one node of this pool: as declared, or the default by kind of nodes, and from then on with what nodes of the pool really took.
+/// Two quantiles of one node of this pool: the default by kind of nodes until nodes of the pool have been measured; as declared, or longer where they took
+/// longer. A declared one is never shortened: a night of fast nodes is no promise of the next, with another launch template perhaps.
 #[must_use]
 pub fn of(pool: &Pool) -> LeadTime {
-    let rented = pool.spec.nodes.ec2.is_some();
-    let declared = pool.spec.lead_time.unwrap_or(if rented { RENTED } else { EXISTING });
-    if rented { learned(declared, measured(pool)) } else { declared }
+    let learned = if pool.spec.nodes.ec2.is_some() { learned(assumed(pool), measured(pool)) } else { assumed(pool) };
+    pool.spec.lead_time.map_or(learned, |declared| longer(declared, learned))
+}
+
+/// As declared, or the default.
+fn assumed(pool: &Pool) -> LeadTime {
+    pool.spec.lead_time.unwrap_or(if pool.spec.nodes.ec2.is_some() { RENTED } else { EXISTING })
+}
+
+fn longer(a: LeadTime, b: LeadTime) -> LeadTime {
+    LeadTime { p50: a.p50.max(b.p50), p95: a.p95.max(b.p95) }
+}
+
+/// What patience goes by: never less than what was assumed, or a night of fast nodes would make ordinary ones count as lost, and nothing would be learned of
+/// them any more.
+fn patient(pool: &Pool) -> LeadTime {
+    longer(of(pool), assumed(pool))
 }
 
 /// Seconds from the launch of each measured node of the pool to Ready pods. Measured is the node; to this comes the time that pods take on a node that is
@@ -99,14 +114,14 @@ pub fn until_all_made_up(pool: &Pool, n: i32, settings: &Settings) -> SignedDura
 /// How long to wait for a single node before another one is launched in its place: its p95. The first one is kept, and welcome if it comes after all.
 #[must_use]
 pub fn overdue_after(pool: &Pool) -> SignedDuration {
-    of(pool).p95.get()
+    patient(pool).p95.get()
 }
 
 /// How long to wait for a single node before it is given up, and beyond which nothing is learned: never less than half again its p95, so that two quantiles that lie close together, a guess more
 /// often than a measurement, do not cost honest nodes.
 #[must_use]
 pub fn given_up_after(pool: &Pool) -> SignedDuration {
-    let lead = of(pool);
+    let lead = patient(pool);
     quantile(lead, GIVEN_UP).max(lead.p95.get() * 3 / 2)
 }
 
@@ -183,7 +198,16 @@ mod tests {
 
     #[test]
     fn a_node_or_two_hardly_move_it_and_fifty_do() {
-        let (one, fifty) = (quantiles(&after([40])), quantiles(&after((0..50).map(|i| 35 + i % 11))));
+        let undeclared = |mut pool: Pool| {
+            pool.spec.lead_time = None;
+            pool
+        };
+        let fast = || after((0..50).map(|i| 35 + i % 11));
+        let (one, fifty) = (quantiles(&undeclared(after([40]))), quantiles(&undeclared(fast())));
+        assert_eq!(quantiles(&fast()), (90, 180), "a word that was given stands");
+        for pool in [fast(), undeclared(fast())] {
+            assert_eq!((overdue_after(&pool), given_up_after(&pool)), (overdue_after(&after([])), given_up_after(&after([]))));
+        }
         assert!((83..90).contains(&one.0) && (165..=185).contains(&one.1), "{one:?}");
         assert!((50..62).contains(&fifty.0) && fifty.1 < 110, "{fifty:?}");
     }

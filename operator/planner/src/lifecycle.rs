@@ -1,6 +1,6 @@
 //! The phases of a sale: where memory and clock put it, before anything is packed.
 //!
-//! `Scheduled -> Preparing -> Ready -> Live -> Returning -> Completed`; besides these `Missed`, `Cancelled`, `Invalid` (DESIGN section 4). What depends on the
+//! `Scheduled -> Preparing -> Ready -> Live -> Returning -> Completed`; besides these `Missed`, `Cancelled`, `Invalid`. What depends on the
 //! world and not on the clock alone (start of preparing, Ready, the end of the way back) is decided in [`crate::plan`].
 
 use jiff::{SignedDuration, Timestamp};

@@ -308,6 +308,23 @@ fn a_pool_that_is_closed_while_live_keeps_its_nodes_until_the_sale_is_over() {
 }
 
 #[test]
+fn a_placement_that_is_narrowed_while_live_moves_nobody_and_lets_nobody_new_in() {
+    let mut world = shop();
+    world.run_until("2026-12-05T17:10:00Z");
+    let zones: Vec<String> = world.seen.pools.iter().filter(|p| p.name != "lz").map(|p| p.spec.zone.clone()).collect();
+    assert!(!zones.contains(&world.seen.pools[1].spec.zone));
+    world.seen.sales[0].spec.placement = serde_json::from_value(serde_json::json!({"zones": zones})).unwrap();
+    let plan = world.run_until("2026-12-05T17:20:00Z");
+    assert_eq!(world.spread("seat-map"), "dc=8 lz=56 or-a=28 or-b=28", "{}", world.log.join("\n"));
+    assert!(!plan.workloads[1].permitted.contains(&"lz".to_owned()), "{:?}", plan.workloads[1].permitted);
+    world.seen.sales[0].spec.workloads[1].peak_replicas = 130;
+    world.run_until("2026-12-05T17:40:00Z");
+    assert!(world.spread("seat-map").contains("lz=56"), "{}", world.spread("seat-map"));
+    world.run_until("2026-12-05T19:00:00Z");
+    world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
+}
+
+#[test]
 fn the_way_back_rests_while_a_node_on_premises_is_not_ready() {
     let mut world = shop();
     world.run_until("2026-12-05T17:59:00Z");
@@ -368,21 +385,24 @@ fn a_sale_that_opens_in_months_is_looked_at_once_the_horizon_reaches_it() {
 /// What the first sale leaves is what the second one needs ten minutes later.
 #[test]
 fn nodes_stay_between_two_sales_that_follow_close_upon_each_other() {
-    let follow = |opens_at: &str| {
+    let follow = |opens_at: &str, return_over: &str, between: &str| {
         let mut world = shop();
+        world.seen.sales[0].spec.return_over = return_over.parse().unwrap();
         let mut second = world.seen.sales[0].clone();
         (second.id.name, second.uid) = ("tour-2".to_owned(), "uid-tour-2".to_owned());
         second.spec.opens_at = opens_at.to_owned();
         world.seen.sales.push(second);
-        world.run_until("2026-12-05T18:29:00Z");
+        world.run_until(between);
         let between = world.rented();
         world.run_until("2026-12-05T23:00:00Z");
         assert_eq!((world.phase("tour"), world.phase("tour-2")), (Phase::Completed, Phase::Completed));
         world.assert_clean(&[("checkout", 8), ("seat-map", 8)]);
         (between, world.log.iter().filter(|line| line.contains("launch")).count())
     };
-    let (far, twice) = follow("2026-12-05T21:00:00Z");
-    let (close, once) = follow("2026-12-05T18:50:00Z");
+    let (far, twice) = follow("2026-12-05T21:00:00Z", "30m", "2026-12-05T18:29:00Z");
+    let (close, once) = follow("2026-12-05T18:50:00Z", "30m", "2026-12-05T18:29:00Z");
+    let (all, never) = follow("2026-12-05T18:25:00Z", "5m", "2026-12-05T18:06:00Z");
+    assert!(all >= close && never <= once, "all of them are there, and stay: {all} {close}, {never} {once}");
     assert!(far < close, "{far} nodes before a sale hours away, {close} before one that is close");
     assert!(once < twice, "{once} launches where nodes stay, {twice} where they come again");
 }

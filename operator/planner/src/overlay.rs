@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     index::Indexed,
-    plan::WorkloadPlan,
+    plan::{Stage, WorkloadPlan},
     snapshot::{Requirement, Workload},
 };
 
@@ -46,8 +46,9 @@ pub fn overlay(plan: &WorkloadPlan, seen: &Indexed<'_>, workload: &Workload) -> 
         return None;
     }
     let rented = |d: &&Distance| seen.pool(&d.pool).is_some_and(|p| p.spec.nodes.ec2.is_some());
-    // By the ranks that there are: a placement may have left out near ones in the middle of a window, whose numbers the others keep.
-    let ranks: BTreeSet<i32> = plan.distances.iter().map(|d| d.rank).collect();
+    // By the ranks that take new pods: a placement may have left out near ones in the middle of a window, whose numbers the others keep.
+    let open = |d: &&Distance| plan.stage == Stage::Preparing || plan.permitted.contains(&d.pool);
+    let ranks: BTreeSet<i32> = plan.distances.iter().filter(open).map(|d| d.rank).collect();
     let weight = |rank: i32| WEIGHTS[ranks.range(..rank).count().min(WEIGHTS.len() - 1)];
     let own_cost = workload.target.as_ref().is_some_and(|t| t.own_deletion_cost);
     let (owner_kind, owner_pattern, pod_pattern) = patterns(workload.id.kind, &workload.id.name);

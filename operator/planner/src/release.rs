@@ -45,12 +45,12 @@ pub fn stage(plan: &mut WorkloadPlan, workload: &Workload, demand: &Demand, pack
 }
 
 /// Pools that new pods may go to, and the overlay that says so.
-pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, packed: &Packed) {
-    let exists = |d: &&Distance| seen.pool(&d.pool).is_some();
+pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, demand: &Demand, packed: &Packed) {
+    let exists = |d: &&Distance| seen.pool(&d.pool).is_some() && !demand.outside.contains(&d.pool);
     plan.permitted = match (plan.stage, &workload.placement) {
         (Stage::Idle, _) => return,
         (Stage::Restoring, Some(placement)) => placement.spec.permitted.clone(),
-        (Stage::Preparing, _) => next_pool(plan, workload, packed),
+        (Stage::Preparing, _) => next_pool(plan, workload, demand, packed),
         _ => plan.distances.iter().filter(exists).map(|d| d.pool.clone()).collect(),
     };
     let recorded = workload.placement.as_ref().map(|p| &p.spec);
@@ -68,9 +68,10 @@ pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, 
 
 /// The pool of the current rank that is filled now: the one that was, while replicas wait for places that are Ready there; else the first where some can go
 /// at once; else, while nodes are on their way, the first that will take any.
-fn next_pool(plan: &WorkloadPlan, workload: &Workload, packed: &Packed) -> Vec<String> {
+fn next_pool(plan: &WorkloadPlan, workload: &Workload, demand: &Demand, packed: &Packed) -> Vec<String> {
     let before = workload.placement.as_ref().map_or(&[][..], |p| &p.spec.permitted);
-    let mut pools: Vec<&String> = plan.distances.iter().filter(|d| d.rank == plan.released - 1).map(|d| &d.pool).collect();
+    let mut pools: Vec<&String> =
+        plan.distances.iter().filter(|d| d.rank == plan.released - 1).map(|d| &d.pool).filter(|p| !demand.outside.contains(*p)).collect();
     pools.sort_by_key(|pool| !before.contains(pool));
     let ready = |pool: &&&String| packed.ready_in(pool) > 0;
     let fresh = |pool: &&&String| packed.fresh_in(pool) > 0;

@@ -234,7 +234,7 @@ fn judge(night: &Short, fault: Fault, number: usize, struck: &Struck, state: &In
     }
     let reached = short::reached(state);
     let on_time = reached.is_some_and(|at| at <= night.ready_by);
-    let possible = struck.reached || possible(night, fault, struck);
+    let possible = struck.reached || on_time || possible(night, fault, struck);
     if possible && !on_time {
         wrong.push(format!("late: Ready at {reached:?}"));
     }

@@ -50,8 +50,8 @@ pub struct CapacityPoolSpec {
     /// unknown, never zero: workloads that call it are not placed here.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["site", "path"]))]
     pub latency: Vec<SiteLatency>,
-    /// How long it takes from the first cloud call to Ready pods, until measured: it counts like ten nodes, besides those in status.leadTimes. Default for ec2 p50 90s, p95 180s;
-    /// for existing nodes, which are not measured, p50 10s, p95 30s.
+    /// How long it takes from the first cloud call to Ready pods. What nodes of the pool really took (status.leadTimes) makes it longer where they took longer, never shorter.
+    /// Unset: p50 90s, p95 180s for ec2 until nodes are measured, and then what they took, these counting like ten more of them; for existing nodes, which are not measured, p50 10s, p95 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self.p50) > duration('0s') && duration(self.p50) <= duration(self.p95) && duration(self.p95) <= duration('24h')")
         .message("leadTime needs 0s < p50 <= p95 <= 24h"))]

@@ -128,7 +128,7 @@ const LATE_SECONDS: i64 = 60;
 /// The instance was given time to become a node that serves and did not, or somebody else cordoned it: it is made up for, within limits. Nobody's patience is
 /// shorter than a pool's p95.
 fn lost(case: &Case<'_>, instance: &Instance) -> bool {
-    let patience = lead::seconds(case.pool).1 - ROUNDED_SECONDS;
+    let patience = lead::patience(case.pool).1 - ROUNDED_SECONDS;
     let late = case.view.now.duration_since(instance.launched_at).as_secs_f64() >= patience;
     let serves = |n: &Node| n.draining || (!n.cordoned && (!late || (n.ready && n.labelled && n.tainted)));
     let node = case.view.seen.known_nodes().find(|n| n.instance.as_ref() == Some(&instance.id));

@@ -5,7 +5,7 @@
 //! - `decide`: the pure part; `election`: reading and writing the Lease
 //!
 //! A lease is not a fence: a request that is already on its way still arrives. Two leaders for a moment are harmless
-//! because of the launch ledger (DESIGN D6); this module only makes the moment short and rare. Ours rather than a crate,
+//! because of the launch ledger; this module only makes the moment short and rare. Ours rather than a crate,
 //! because the one that fits our kube trusts the clocks of other machines and none runs in virtual time.
 
 mod decide;

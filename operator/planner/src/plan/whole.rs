@@ -62,7 +62,7 @@ fn kept<'a>(seen: &Indexed<'_>, drafts: &[Draft], outlook: &'a Outlook) -> BTree
     let mut kept: BTreeMap<&str, BTreeMap<&str, i32>> = BTreeMap::new();
     for (index, expected) in &outlook.sales {
         let draft = &drafts[*index];
-        let soon = draft.times.is_some_and(|t| is_cheaper_kept(t.ready_by, t.ready_by.duration_since(t.starts_at), seen.now));
+        let soon = draft.times.is_some_and(|t| is_cheaper_kept(t.ready_by, expected.lead_anew, seen.now));
         if !soon || !lifecycle::may_start(&seen.sales[*index], draft) {
             continue;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use onsale_api::pool::LeadTimeSample;
 use onsale_planner::{
     lead,
@@ -14,6 +15,9 @@ use super::time;
 /// So many are kept: enough that what is declared no longer matters, little enough to read.
 const MOST: usize = 64;
 
+/// A launch that is answered within this time was answered at once: the cloud's client gives up after 25 s.
+const ANSWERED_AT_ONCE: SignedDuration = SignedDuration::from_secs(5);
+
 /// What is recorded and what the pool's Ready nodes add to it, those launched last, in the order of launches.
 ///
 /// Nothing is added while anything is on its way: of a launch whose fast nodes are there and whose slow ones are not, the fast ones would make the others
@@ -21,14 +25,15 @@ const MOST: usize = 64;
 pub fn recorded(pool: &Pool, plan: &PoolPlan, seen: &Snapshot) -> Vec<LeadTimeSample> {
     let old = &pool.status.lead_times;
     let (Some(instances), Some(nodes), 0) = (&pool.instances, &seen.nodes, plan.launching) else { return old.clone() };
-    if instances.is_empty() {
+    // Of a launch whose slow nodes were given up, the fast ones tell nothing true.
+    if instances.is_empty() || !plan.never_joined.is_empty() {
         return old.clone();
     }
     let instances: BTreeMap<&str, &Instance> = instances.iter().map(|i| (i.id.as_str(), i)).collect();
     let mut all: BTreeMap<&str, LeadTimeSample> = BTreeMap::new();
     let longest = lead::given_up_after(pool).as_secs();
     for node in nodes.iter().filter(|n| n.pool == pool.name) {
-        let instance = node.instance.as_deref().and_then(|id| instances.get(id));
+        let instance = node.instance.as_deref().and_then(|id| instances.get(id)).filter(|instance| !is_doubtful(pool, instance));
         all.extend(instance.and_then(|instance| Some((instance.id.as_str(), sample(instance, node, longest)?))));
     }
     // What was recorded first stands, whatever became of the node.
@@ -36,6 +41,12 @@ pub fn recorded(pool: &Pool, plan: &PoolPlan, seen: &Snapshot) -> Vec<LeadTimeSa
     let mut all: Vec<LeadTimeSample> = all.into_values().collect();
     all.sort_by(|a, b| (a.at.0, &a.instance).cmp(&(b.at.0, &b.instance)));
     all.split_off(all.len().saturating_sub(MOST))
+}
+
+/// The launch was answered long after it was written: when the instance was made is anybody's guess, and a lead time too short would be learned.
+fn is_doubtful(pool: &Pool, instance: &Instance) -> bool {
+    let launch = pool.status.launches.iter().find(|l| l.instances.contains(&instance.id));
+    launch.and_then(|l| Some(l.answered_at.as_ref()?.0.duration_since(l.at.0) > ANSWERED_AT_ONCE)).unwrap_or_default()
 }
 
 /// How long the node took. `None` where that is no lead time: the clocks disagree, or it was given up by then. A node that is Ready for the second time is
@@ -128,6 +139,19 @@ mod tests {
         assert_eq!(recorded(&pool, &PoolPlan { launching: 1, ..PoolPlan::default() }, &seen), []);
         assert_eq!(recorded(&pool, &PoolPlan::default(), &Snapshot { nodes: None, ..seen.clone() }), []);
         assert_eq!(recorded(&Pool { instances: None, ..pool }, &PoolPlan::default(), &seen), []);
+    }
+
+    #[test]
+    fn nothing_is_learned_from_a_launch_that_was_answered_late_or_whose_slow_nodes_were_given_up() {
+        let (mut pool, seen) = fleet([10]);
+        let given_up = PoolPlan { never_joined: vec!["i-0009".to_owned()], ..PoolPlan::default() };
+        assert_eq!(recorded(&pool, &given_up, &seen), []);
+        let launch = json!({"sequence": 1, "token": "t", "instanceType": "c6i.large", "subnet": "subnet-0abc12", "count": 1, "resolved": true,
+            "launchTemplate": {"name": "burst", "version": "7"}, "at": "2026-12-05T16:39:00Z", "answeredAt": LAUNCHED, "instances": ["i-0000"]});
+        pool.status.launches.push(serde_json::from_value(launch).unwrap());
+        assert_eq!(recorded(&pool, &PoolPlan::default(), &seen), [], "they may be a minute older");
+        pool.status.launches[0].at = super::time(at(-3));
+        assert_eq!(seconds(&recorded(&pool, &PoolPlan::default(), &seen)), [10]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn verdict(pool: &Pool, known: &Known) -> Verdict {
         return verdict(
             Some(true),
             Reason::Idle,
-            "no sale that may use the pool is active or opens within 31 days: the cloud is not asked",
+            "no sale that may use the pool is active or nearer than the horizon: the cloud is not asked",
         );
     }
     if let Some(error) = known.errors.first() {
