@@ -70,18 +70,7 @@ pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
         let Some(labels) = labels(&existing.selector, &pool.spec.zone) else {
             return Err(format!("--nodes {}: no node can be assumed for its selector: give Node manifests instead", assumed.pool));
         };
-        let allocatable = requests::resources(&assumed.allocatable);
-        let record = NodeRecord {
-            instance: None,
-            labels,
-            ready: true,
-            ready_since: None,
-            cordoned: false,
-            draining: false,
-            taint: None,
-            taints: Vec::new(),
-            allocatable,
-        };
+        let record = record(labels, requests::resources(&assumed.allocatable));
         facts.nodes.extend((1..=assumed.count).map(|n| (format!("{}-{n:04}", assumed.pool), record.clone())));
     }
     Ok(())
@@ -91,8 +80,13 @@ pub fn add(facts: &mut Facts, all: &[Assumed]) -> Result<(), String> {
 #[must_use]
 pub fn node(pool: &Pool) -> Option<Node> {
     let labels = labels(&pool.spec.nodes.existing.as_ref()?.selector, &pool.spec.zone)?;
-    let allocatable = Resources::default();
-    let record = NodeRecord {
+    let name = format!("{}-unknown", pool.name);
+    Some(record(labels, Resources::default()).node(&name, &name, &pool.name, false, Tenants::default()))
+}
+
+/// A Ready node that is there for everybody.
+fn record(labels: BTreeMap<String, String>, allocatable: Resources) -> NodeRecord {
+    NodeRecord {
         instance: None,
         labels,
         ready: true,
@@ -102,9 +96,7 @@ pub fn node(pool: &Pool) -> Option<Node> {
         taint: None,
         taints: Vec::new(),
         allocatable,
-    };
-    let name = format!("{}-unknown", pool.name);
-    Some(record.node(&name, &name, &pool.name, false, Tenants::default()))
+    }
 }
 
 /// Labels that a selector asks for, and the zone's; `None` where there is no telling.

@@ -106,7 +106,7 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
             all.claims.push(Claim { sale: seen.sales[*sale].id.name.clone(), uid: seen.sales[*sale].uid.clone(), extra });
         }
     }
-    all.floor = baseline + combined(seen, &wishes, &all.claims);
+    all.floor = baseline + claimed(seen, &wishes, &all.claims);
     if !all.holding {
         // What never rose does not rise on the way back.
         let recorded = workload.placement.as_ref().map_or(baseline, |p| p.spec.intended);
@@ -170,11 +170,15 @@ fn extra(scope: &Scope<'_>, workload: &Workload, sale: usize, full: i32) -> i32 
     held.min(i32::try_from((i64::from(full) * tenths + 9) / 10).unwrap_or(full))
 }
 
-/// `Max` only where every sale that claims something says so.
-fn combined(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
-    let extras = claims.iter().map(|c| c.extra);
+/// What extras come to: the largest where every sale that claims one says `Max`, else their sum.
+#[must_use]
+pub fn combined(extras: Vec<i32>, largest: bool) -> i32 {
+    if largest { extras.into_iter().max().unwrap_or_default() } else { extras.into_iter().sum() }
+}
+
+fn claimed(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
     let mut claimants = wishes.iter().map(|(sale, _)| &seen.sales[*sale]).filter(|s| claims.iter().any(|c| c.uid == s.uid));
-    if !claims.is_empty() && claimants.all(|s| s.spec.combine == Combine::Max) { extras.max().unwrap_or_default() } else { extras.sum() }
+    combined(claims.iter().map(|c| c.extra).collect(), claimants.all(|s| s.spec.combine == Combine::Max))
 }
 
 fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], workload: &Workload) {

@@ -95,23 +95,20 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
 
 /// Replicas of a workload that only sales want which are to be Ready later than this one: what they lack is not this one's fault.
 fn wanted_later(seen: &Indexed<'_>, sale: &Sale, times: Option<Times>, work: &WorkloadPlan) -> i32 {
-    let Some(times) = times else { return 0 };
+    // Mostly nobody else wants it, and nobody else has to be looked up.
+    let Some(times) = times.filter(|_| work.claims.iter().any(|claim| claim.uid != sale.uid)) else { return 0 };
     let claims = work.claims.iter().map(|claim| (claim.extra, seen.sales.iter().find(|s| s.uid == claim.uid)));
-    let (mut earlier, mut later, mut largest): (Vec<i32>, i32, bool) = (Vec::new(), 0, true);
+    let (mut earlier, mut later, mut largest): (Vec<i32>, bool, bool) = (Vec::new(), false, true);
     for (extra, of) in claims {
         let of = of.filter(|of| of.uid != sale.uid);
         largest &= of.unwrap_or(sale).spec.combine == Combine::Max;
         if of.and_then(|of| of.status.ready_by.as_ref()).is_some_and(|ready_by| ready_by.0 > times.ready_by) {
-            later += 1;
+            later = true;
         } else {
             earlier.push(extra);
         }
     }
-    if later == 0 {
-        return 0;
-    }
-    let extra: i32 = if largest { earlier.into_iter().max().unwrap_or_default() } else { earlier.into_iter().sum() };
-    (work.peak - work.baseline - extra).max(0)
+    if later { (work.peak - work.baseline - demand::combined(earlier, largest)).max(0) } else { 0 }
 }
 
 fn all_ready(scope: &Scope<'_>, sale: &Sale, times: Option<Times>) -> bool {
