@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use onsale_checker::Violation;
 use onsale_planner::{resources, snapshot};
 
-#[path = "../../planner/src/nights.rs"]
+#[path = "../../planner/src/nights/mod.rs"]
 mod nights;
 #[expect(dead_code, reason = "some builders are for the planner's other tests")]
 #[path = "../../planner/src/testing/mod.rs"]

@@ -14,8 +14,9 @@ mod world;
 
 use jiff::Timestamp;
 use night::{Night, moments};
+use onsale_api::Phase;
 use onsale_checker::{Violation, check, check_steps};
-use onsale_planner::{Chain, Plan, Snapshot, due, plan};
+use onsale_planner::{Chain, Plan, Snapshot, Step, due, plan};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestCaseError, TestError, TestRunner},
@@ -136,18 +137,19 @@ fn no_plan_of_a_whole_night_breaks_a_rule() {
 /// More passes than anything takes that is done step by step: ranks, pools, batches, the wanderings of a moment's fault.
 const MOST_PASSES: usize = 60;
 
-/// Acts and plans again until nothing is due any more, at one and the same instant.
-fn comes_to_rest(night: &mut Night, now: Timestamp) -> Result<(), String> {
-    let mut last = String::new();
+/// Acts and plans again until nothing is due any more, at one and the same instant; what was done.
+fn comes_to_rest(night: &mut Night, now: Timestamp) -> Result<Vec<Step>, String> {
+    let (mut done, mut last) = (Vec::new(), String::new());
     for _ in 0..MOST_PASSES {
         let seen = night.seen();
         let made = plan(&seen, now);
         let steps = due(&made, &seen, now);
         let settled = made.sales.iter().zip(&seen.sales).all(|(plan, sale)| sale.status.phase == Some(plan.phase));
         if steps.is_empty() && settled {
-            return Ok(());
+            return Ok(done);
         }
         last = words(&seen, &made, &steps);
+        done.extend(steps.iter().flat_map(|chain| &chain.steps).cloned());
         night.act(&made, steps, usize::MAX);
     }
     Err(format!("at {now} there is still something to do after {MOST_PASSES} passes:\n{last}"))
@@ -159,10 +161,61 @@ fn once_everything_is_done_there_is_nothing_left_to_do() {
         let mut night = Night::new(world);
         for (minutes, event) in moments {
             let (_, now, _) = night.moment(minutes, event);
-            comes_to_rest(&mut night, now).map_err(|why| format!("after {event:?} {why}"))?;
+            comes_to_rest(&mut night, now).map(drop).map_err(|why| format!("after {event:?} {why}"))?;
         }
         Ok(())
     });
+}
+
+/// Of plans that are as good, the one that changes what runs the least.
+#[test]
+fn a_replica_more_or_less_changes_little() {
+    law(600, &(worlds(), 0..3_usize, 0..=6_u8, prop_oneof![Just(-1), Just(1)]), |(world, sale, moments, by)| {
+        let mut night = Night::new(world);
+        if !until_it_holds(&mut night, sale, moments)? {
+            return Ok(());
+        }
+        let (before, now, _) = night.moment(0, night::Event::Little(sale, by));
+        let done = comes_to_rest(&mut night, now)?;
+        little(&done, by).map_err(|why| {
+            let made = plan(&before, now);
+            format!("{why}: {done:?}\n{}", words(&before, &made, &due(&made, &before, now)))
+        })
+    });
+}
+
+/// Until floors have been up for so many moments for the sale of this number, minutes apart while it prepares; whether they ever are.
+fn until_it_holds(night: &mut Night, sale: usize, moments: u8) -> Result<bool, String> {
+    let (mut held, mut minutes) = (0, 10);
+    for _ in 0..40 {
+        let (_, now, _) = night.moment(minutes, night::Event::Calm);
+        comes_to_rest(night, now)?;
+        let seen = night.seen();
+        let Some(status) = seen.sales.get(sale).map(|s| &s.status) else { return Ok(false) };
+        held += u8::from(status.phase.is_some_and(Phase::holds));
+        if held > moments {
+            return Ok(true);
+        }
+        let near = status.starts_at.as_ref().is_some_and(|t| (-30..=10).contains(&t.0.duration_since(now).as_mins()));
+        minutes = if near { 1 } else { 10 };
+    }
+    Ok(false)
+}
+
+/// Nodes that one replica and the headroom that comes with it may take.
+const NODES_OF_ONE: i32 = 2;
+
+/// What one replica more or less may lead to: nobody is evicted, and nodes come or go for it and for nothing else.
+fn little(done: &[Step], by: i32) -> Result<(), String> {
+    let launched: i32 = done.iter().map(|step| if let Step::Launch { count, .. } = step { *count } else { 0 }).sum();
+    let ended: usize = done.iter().map(|step| if let Step::Terminate { instances, .. } = step { instances.len() } else { 0 }).sum();
+    let ended = i32::try_from(ended).unwrap();
+    let (may_launch, may_end) = if by > 0 { (NODES_OF_ONE, 0) } else { (0, NODES_OF_ONE) };
+    match () {
+        () if done.iter().any(|step| matches!(step, Step::Evict { .. })) => Err("pods are evicted".to_owned()),
+        () if launched > may_launch || ended > may_end => Err(format!("{launched} nodes are launched and {ended} terminated")),
+        () => Ok(()),
+    }
 }
 
 /// What the rules say about many nights, counted: `ONSALE_CASES=2000 cargo test -p onsale-checker --test planner survey -- --ignored --nocapture`.

@@ -59,11 +59,25 @@ pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, 
         Some(spec) => spec.revision + 1,
         None => 1,
     };
-    let now = workload.target.as_ref().map_or(0, |t| t.value.max(t.replicas));
-    plan.trial = recorded.filter(|spec| spec.revision == plan.revision).map_or(now + FIRST_BATCH, |spec| spec.trial);
+    let recorded = recorded.filter(|spec| spec.revision == plan.revision);
+    plan.trial = recorded.map_or(0, |spec| spec.trial).max(before_trial(plan, workload, recorded.is_none()) + FIRST_BATCH);
     if plan.stage != Stage::Restoring || keeps_overlay(plan, seen, workload) {
         plan.overlay = overlay(plan, seen, workload);
     }
+}
+
+/// Replicas that were there before the overlay of the plan's revision: those that run as it begins. Who begins it may have seen an old state; pods with the stamp of
+/// an earlier revision tell later that there were more. Pods without any stamp tell so only up to the baseline: beyond it nobody stamps, and more of them help nobody.
+fn before_trial(plan: &WorkloadPlan, workload: &Workload, begins: bool) -> i32 {
+    let now = workload.target.as_ref().filter(|_| begins).map_or(0, |t| t.value.max(t.replicas));
+    let (mut stamped, mut plain) = (0, 0);
+    for pod in workload.pods.iter().filter(|p| !p.terminating) {
+        match pod.revision {
+            Some(revision) => stamped += i32::from(revision < plan.revision),
+            None => plain += 1,
+        }
+    }
+    now.max(stamped + plain.min(plan.baseline))
 }
 
 /// The pool of the current rank that is filled now: the one that was, while replicas wait for places that are Ready there; else the first where some can go

@@ -35,6 +35,8 @@ pub enum Event {
     Suspend(usize),
     /// The first peak of a sale changes.
     Peak(usize, i32),
+    /// The first peak of a sale changes by so much.
+    Little(usize, i32),
     /// A sale is kept to the tiers of these bits.
     Tiers(usize, u8),
     /// The cloud says how many addresses are free in a subnet, and how many vCPUs others leave.
@@ -168,6 +170,7 @@ impl Night {
             }
             Event::Suspend(n) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.suspend = !s.spec.suspend),
             Event::Peak(n, peak) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.workloads[0].peak_replicas = peak),
+            Event::Little(n, by) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| s.spec.workloads[0].peak_replicas += by),
             Event::Tiers(n, tiers) => self.all.sales.iter_mut().skip(n).take(1).for_each(|s| {
                 let placement = s.spec.placement.get_or_insert_default();
                 placement.tiers = world::tiers(tiers);
