@@ -187,12 +187,6 @@ impl Bed {
         self.commands.kubectl_with(["apply", "-f", "-"], yaml).await?.ok()
     }
 
-    /// `kubectl apply --server-side` under a manager's name, as GitOps tools do.
-    pub async fn apply_server_side(&self, yaml: &str, manager: &str) -> Result<String> {
-        let manager = format!("--field-manager={manager}");
-        self.commands.kubectl_with(["apply", "--server-side", &manager, "-f", "-"], yaml).await?.ok()
-    }
-
     /// `kubectl apply` of a file or a folder.
     pub async fn apply_file(&self, path: &Path) -> Result<String> {
         self.commands.kubectl([Path::new("apply"), Path::new("-f"), path]).await?.ok()

@@ -195,11 +195,6 @@ impl Sim {
         (knobs.oracle, knobs.writes, knobs.done) = (Some(oracle), 0, 0);
     }
 
-    /// Every write happens again.
-    pub fn clear_oracle(&self) {
-        lock(&self.0.knobs).oracle = None;
-    }
-
     /// Keeps the state just before and just after each write from now on.
     pub fn take_shots(&self) {
         lock(&self.0.knobs).shots = Some(Vec::new());

@@ -79,30 +79,10 @@ impl Ec2 {
         self.put("/_bed/timing", timing).await
     }
 
-    /// The account's vCPU quota; `None`: no limit. With `partial` a launch shrinks to what the quota leaves.
-    pub async fn set_quota(&self, vcpus: Option<u32>, partial: bool) -> Result<()> {
-        self.put("/_bed/quota", &json!({"vcpus": vcpus, "partial": partial})).await
-    }
-
-    /// Throttles as EC2 documents it. Without this nothing is throttled.
-    pub async fn throttle_like_aws(&self) -> Result<()> {
-        self.put("/_bed/throttle", &json!({"preset": "aws"})).await
-    }
-
     /// Whether the account has opted in to a group of Local Zones (`us-west-2-phx-2`).
     pub async fn set_opted_in(&self, group: &str, opted_in: bool) -> Result<()> {
         let wish = if opted_in { "opted-in" } else { "not-opted-in" };
         self.put("/_bed/zones", &json!({ group: {"optIn": wish} })).await
-    }
-
-    /// A zone's state: `available`, `constrained`, `unavailable`.
-    pub async fn set_zone_state(&self, zone: &str, state: &str) -> Result<()> {
-        self.put("/_bed/zones", &json!({ zone: {"state": state} })).await
-    }
-
-    /// Which types a zone offers.
-    pub async fn set_offerings(&self, zone: &str, types: &[&str]) -> Result<()> {
-        self.put("/_bed/offerings", &json!({"zone": zone, "types": types})).await
     }
 
     /// Adds a fault.
@@ -154,12 +134,6 @@ impl Ec2 {
             bail!("{action}: {status} {text}");
         }
         Ok(text)
-    }
-
-    /// Writes the whole call log to a file, one JSON object a line.
-    pub async fn dump_calls(&self, path: &Path) -> Result<()> {
-        let lines: Vec<String> = self.calls(0).await?.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        files::write_private(path, lines.join("\n"))
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
