@@ -71,6 +71,8 @@ pub enum Fate {
     Happen,
     /// It fails, and nothing is done.
     Refuse,
+    /// It is never sent: whoever wanted to is gone just before, or about to be.
+    Never,
     /// It is done, and the answer is lost.
     Lose,
     /// It is done twice, verbatim and at once, as a proxy does that tries again; the second answer is heard.
@@ -285,7 +287,7 @@ impl Sim {
         let index = knobs.writes;
         knobs.writes += 1;
         let fate = knobs.oracle.as_mut().map_or(Fate::Happen, |oracle| oracle(index, what));
-        if matches!(fate, Fate::Refuse | Fate::Stray(_)) {
+        if matches!(fate, Fate::Refuse | Fate::Never | Fate::Stray(_)) {
             knobs.done = index + 1;
             self.0.wrote.notify_waiters();
         }

@@ -120,6 +120,7 @@ async fn fated(sim: &Sim, caller: &Caller, ask: &Ask) -> Result<Response<Reply>,
             sim.with(|inner| inner.journal.add(inner.now, &caller.name, &what, "refused by a fault"));
             finish(Err(Failure::internal("injected fault")))
         }
+        Fate::Never => std::future::pending().await,
         Fate::Lose => {
             drop(sim.write(caller, &what, |inner| carry_out(inner, caller, &what, ask)).await);
             Err("connection reset by peer (injected fault)".into())

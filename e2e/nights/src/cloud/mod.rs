@@ -99,6 +99,9 @@ impl Cloud for SimCloud {
             self.sim.with(|inner| inner.journal.add(inner.now, &self.caller.name, &what, "refused by a fault"));
             return Err(lost());
         }
+        if fate == Fate::Never {
+            return std::future::pending().await;
+        }
         if let Fate::Stray(late) = fate {
             let (sim, caller, order) = (self.sim.clone(), self.caller.clone(), order.clone());
             return stray(late, move || sim.with(|inner| launch(inner, &caller, &what, &order)).map(drop)).await;
@@ -122,6 +125,9 @@ impl Cloud for SimCloud {
         if fate == Fate::Refuse {
             self.sim.with(|inner| inner.journal.add(inner.now, &self.caller.name, &what, "refused by a fault"));
             return Err(lost());
+        }
+        if fate == Fate::Never {
+            return std::future::pending().await;
         }
         if let Fate::Stray(late) = fate {
             let (sim, caller, instances) = (self.sim.clone(), self.caller.clone(), instances.to_vec());

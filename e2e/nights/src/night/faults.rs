@@ -50,6 +50,8 @@ const HOUR: i64 = 3_600;
 pub enum Fault {
     /// The write itself meets this fate.
     Meets(Fate),
+    /// The process dies just before it, and it is never sent; another one starts.
+    DiesBefore,
     /// The process dies just after it; another one starts.
     Dies,
     /// From then on all watches are late.
@@ -151,6 +153,7 @@ pub fn twice(night: &Short) -> Verdict {
 async fn begin(stage: &mut Stage, fault: Fault, number: usize) {
     let fate = match fault {
         Fault::Meets(fate) => fate,
+        Fault::DiesBefore => Fate::Never,
         Fault::Partition | Fault::Handover => Fate::Stray(STRAY),
         _ => Fate::Happen,
     };
@@ -168,7 +171,7 @@ async fn begin(stage: &mut Stage, fault: Fault, number: usize) {
 async fn happen(stage: &mut Stage, fault: Fault, number: usize, past: &[Inner], struck: &mut Struck) -> Option<()> {
     match fault {
         Fault::Meets(_) | Fault::Twice => {}
-        Fault::Dies => stage.restart().await,
+        Fault::DiesBefore | Fault::Dies => stage.restart().await,
         Fault::Late => stage.sim.hub(|hub| WATCHED.iter().for_each(|kind| hub.lag(kind, LAG))),
         Fault::LateOne => stage.sim.hub(|hub| hub.lag(WATCHED[number % WATCHED.len()], LAG_OF_ONE)),
         Fault::Outdated | Fault::Reborn | Fault::RebornOne => {

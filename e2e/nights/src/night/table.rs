@@ -61,10 +61,11 @@ pub const AROUND: [(&str, Fault); 12] = [
 ];
 
 /// What becomes of the write itself, and of who wrote it.
-pub const ITSELF: [(&str, Fault); 4] = [
+pub const ITSELF: [(&str, Fault); 5] = [
     ("the write fails", Fault::Meets(Fate::Refuse)),
     ("its answer is lost", Fault::Meets(Fate::Lose)),
     ("it is sent twice", Fault::Meets(Fate::Repeat)),
+    ("the process dies just before it", Fault::DiesBefore),
     ("the process dies just after it", Fault::Dies),
 ];
 
