@@ -1,4 +1,4 @@
-//! What the operator takes for granted of the Kubernetes API, as cases that run against any server: `tests/conformance.rs` runs them on the
+//! What the operator takes for granted of the Kubernetes API, as cases that run against any server: `tests/nights/conformance.rs` runs them on the
 //! in-process API, the end-to-end tests on a real one. What both do alike, nights may rely on.
 //!
 //! - [`ground`]: what a case stands on, the objects it makes, and how it compares

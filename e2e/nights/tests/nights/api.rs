@@ -1,4 +1,4 @@
-//! What the in-process API can do besides what a real one does (`tests/conformance.rs`): faults on request; and the cluster around it.
+//! What the in-process API can do besides what a real one does (`conformance.rs`): faults on request; and the cluster around it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
