@@ -26,6 +26,12 @@ pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost"
 pub const EXCLUDE_FROM_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// Zone of a node (core Kubernetes label).
 pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Region of a node (core Kubernetes label).
+pub const REGION: &str = "topology.kubernetes.io/region";
+/// Operating system of a node (core Kubernetes label).
+pub const OS: &str = "kubernetes.io/os";
+/// EC2 instance type of a node (core Kubernetes label).
+pub const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 /// Tag on instances: the cluster that they belong to (`--cluster-name`).
 pub const TAG_CLUSTER: &str = "onsale.dev/cluster";
 /// Tag on instances: the UID of their CapacityPool.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onsale_planner::{
     plan::{Fill, PoolPlan},
     resources::Resources,
-    snapshot::{Node, Pool, TargetState},
+    snapshot::{DaemonSet, Node, Pool, Requirement, TargetState, Toleration},
 };
 
 use crate::{
@@ -22,7 +22,7 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
             }
             match view.node(&fill.node).filter(|node| node.pool == pool.name) {
                 Some(node) => real(view, plan, fill, node, found),
-                None => new(pool, fill, found),
+                None => new(view, pool, fill, found),
             }
             holds(view, pool, fill, found);
         }
@@ -86,7 +86,7 @@ fn takes_pods(view: &View<'_>, node: &Node) -> bool {
     !leaving
 }
 
-fn new(pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
+fn new(view: &View<'_>, pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
     let kind = fill.instance_type.as_deref().unwrap_or_default();
     let Some(declared) = declared(pool).iter().find(|t| t.name == kind) else {
         let older = pool.instances.iter().flatten().any(|i| i.instance_type == kind)
@@ -100,11 +100,37 @@ fn new(pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
         }
         return;
     };
-    let offer = offer(declared);
+    let mut offer = offer(declared);
+    let there = view.seen.daemon_sets.iter().filter(|set| surely_runs(set, pool, kind));
+    there.for_each(|set| offer.add(&Resources { extended: BTreeMap::new(), ..set.requests.clone() }, -1));
     if !within(&fill.room, &offer) {
         let message = format!("{} has a room of {:?}, a {kind} offers {offer:?}", fill.node, fill.room);
         found.push(Violation::new(Rule::Room, &pool.name, message));
     }
+}
+
+/// A pod of the DaemonSet will be on every node of the type: it tolerates the pool's taint, and asks for nothing that is not known of such a node.
+fn surely_runs(set: &DaemonSet, pool: &Pool, kind: &str) -> bool {
+    let known = |key: &str| match key {
+        "onsale.dev/pool" => Some(pool.name.as_str()),
+        "topology.kubernetes.io/zone" => Some(pool.spec.zone.as_str()),
+        "topology.kubernetes.io/region" => pool.spec.nodes.ec2.as_ref().map(|ec2| ec2.region.as_str()),
+        "node.kubernetes.io/instance-type" => Some(kind),
+        "kubernetes.io/os" => Some("linux"),
+        _ => None,
+    };
+    let asks = |r: &Requirement| match (r.operator.as_str(), known(&r.key)) {
+        ("In", Some(value)) => r.values.iter().any(|v| v == value),
+        ("NotIn", Some(value)) => r.values.iter().all(|v| v != value),
+        ("Exists", Some(_)) => true,
+        _ => false,
+    };
+    let tolerates = |t: &Toleration| {
+        let key = t.key.as_deref().is_none_or(|key| key == "onsale.dev/pool");
+        key && t.value.as_deref().is_none_or(|value| value == pool.name) && t.effect.as_deref().is_none_or(|effect| effect == "NoSchedule")
+    };
+    let labelled = set.node_terms.is_empty() || set.node_terms.iter().any(|term| term.iter().all(asks));
+    labelled && set.tolerations.iter().any(tolerates)
 }
 
 /// What the fill asks for.
@@ -154,9 +180,10 @@ fn adds_up(view: &View<'_>, found: &mut Vec<Violation>) {
 
 #[cfg(test)]
 mod tests {
-    use onsale_planner::snapshot::{Taint, Toleration};
+    use onsale_planner::snapshot::Taint;
 
-    use crate::{Rule, testing::night};
+    use super::*;
+    use crate::testing::night;
 
     #[test]
     fn a_room_is_no_larger_than_what_others_leave() {
@@ -173,6 +200,25 @@ mod tests {
     #[test]
     fn a_node_that_is_overfull_already_is_no_fault() {
         night().running(12, "near-1").plan(|p| p.pools[0].fills[0].room.cpu = 11_999).passes();
+    }
+
+    #[test]
+    fn daemon_sets_are_there_before_any_replica() {
+        let toleration = Toleration { key: Some("onsale.dev/pool".into()), value: None, effect: None };
+        let agent = |zone: &str, tolerations: Vec<Toleration>| DaemonSet {
+            requests: Resources { cpu: 2_001, pods: 1, ..Resources::default() },
+            node_terms: vec![vec![Requirement {
+                key: "topology.kubernetes.io/zone".into(),
+                operator: "In".into(),
+                values: vec![zone.into()],
+            }]],
+            tolerations,
+        };
+        let zone = night().parts().0.pools[1].spec.zone.clone();
+        let with = |set: DaemonSet| night().seen(|s| s.daemon_sets.push(set));
+        with(agent(&zone, vec![toleration.clone()])).breaks(Rule::Room);
+        with(agent(&zone, Vec::new())).passes();
+        with(agent("elsewhere", vec![toleration])).passes();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fmt::Debug, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
+    apps::v1::{DaemonSet, Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{Namespace, Node, Pod},
 };
@@ -71,6 +71,7 @@ async fn facts(config: Config, context: &str, now: Timestamp) -> Result<Facts, S
         tokio::try_join!(ask.list::<Deployment>(false), ask.list::<StatefulSet>(false), ask.list::<HorizontalPodAutoscaler>(false))?;
     deployments.into_iter().for_each(|o| facts.add_object(&Object::Deployment(Box::new(o))));
     sets.into_iter().for_each(|o| facts.add_object(&Object::StatefulSet(Box::new(o))));
+    ask.list::<DaemonSet>(false).await?.into_iter().for_each(|o| facts.add_object(&Object::DaemonSet(Box::new(o))));
     scalers.into_iter().for_each(|o| facts.add_object(&Object::Scaler(Box::new(o))));
     let (nodes, pods, namespaces) = tokio::try_join!(ask.list::<Node>(false), ask.list::<Pod>(false), ask.list::<Namespace>(false))?;
     nodes.into_iter().for_each(|o| facts.add_object(&Object::Node(Box::new(o))));

@@ -18,7 +18,7 @@ use onsale_planner::{
     },
     quotas::Quotas,
     resources::Resources,
-    snapshot::{Instance, Node, Placement, Pod, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
+    snapshot::{DaemonSet, Instance, Node, Placement, Pod, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
 };
 
 use crate::{assumed, preview::timeline::span, read::Object};
@@ -37,6 +37,8 @@ pub struct Facts {
     pub placements: BTreeMap<Key, WorkloadPlacement>,
     /// Deployments and StatefulSets.
     pub targets: BTreeMap<WorkloadId, Target>,
+    /// DaemonSets.
+    pub daemon_sets: BTreeMap<Key, DaemonSet>,
     /// HPAs.
     pub scalers: BTreeMap<Key, ScalerRecord>,
     /// ScaledObjects.
@@ -76,6 +78,7 @@ impl Facts {
             Object::StatefulSet(object) => {
                 self.targets.insert(id(&object.metadata, TargetKind::StatefulSet), (**object).clone().into());
             }
+            Object::DaemonSet(object) => drop(self.daemon_sets.insert(key(&object.metadata), (**object).clone().into())),
             Object::Scaler(hpa) => drop(self.scalers.insert(key(&hpa.metadata), (**hpa).clone().into())),
             Object::ScaledObject(object) => self.add_scaled(key(&object.0), &object.0, &object.1),
             Object::Node(node) => drop(self.nodes.insert(key(&node.metadata).1, (**node).clone().into())),
@@ -180,7 +183,8 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
     let blind = pools.iter().filter(|p| !known(p)).map(|p| p.name.clone()).collect();
     // Whoever asks wants to know now.
     let settings = Settings { horizon: SignedDuration::MAX, ..Settings::default() };
-    let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings };
+    let daemon_sets = facts.daemon_sets.values().cloned().collect();
+    let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), daemon_sets, namespaces, settings };
     let ordinary = seen.workloads.iter().filter_map(|w| Some((w.id.clone(), w.target.as_ref()?.replicas))).collect();
     let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, cluster: facts.cluster.clone(), told: None };
     if facts.cluster.is_none() {

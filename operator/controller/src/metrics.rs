@@ -65,6 +65,7 @@ pub enum Kind {
     Pod,
     Deployment,
     StatefulSet,
+    DaemonSet,
     HorizontalPodAutoscaler,
     Namespace,
     PodTemplate,

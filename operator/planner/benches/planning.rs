@@ -84,7 +84,15 @@ fn world(sales: usize) -> Snapshot {
     let nodes: Vec<Node> = pools.iter().filter(|p| p.spec.nodes.ec2.is_none()).flat_map(|p| (0..5).map(|n| node(&p.name, n))).collect();
     let workloads = (0..sales).flat_map(|n| ["web", "checkout"].map(|name| workload(n, name, &nodes))).collect();
     let namespaces = (0..sales).map(|n| (namespace(n), BTreeMap::new())).collect();
-    Snapshot { sales: (0..sales).map(sale).collect(), pools, workloads, nodes: Some(nodes), namespaces, settings: Settings::default() }
+    Snapshot {
+        sales: (0..sales).map(sale).collect(),
+        pools,
+        workloads,
+        nodes: Some(nodes),
+        daemon_sets: Vec::new(),
+        namespaces,
+        settings: Settings::default(),
+    }
 }
 
 fn namespace(sale: usize) -> String {

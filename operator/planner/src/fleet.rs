@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use onsale_api::names;
 
 use crate::{
     lead,
-    resources::Resources,
     snapshot::{Instance, Node, Pool, Snapshot},
 };
 
@@ -60,11 +60,16 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
     found
 }
 
-/// The most that other pods (DaemonSets first of all) take on a rented node that is Ready, resource by resource.
+/// Labels that a node of the type will have once it joins, as far as they are known before; `None`: nothing is launched in the pool.
 #[must_use]
-pub fn overhead(seen: &Snapshot) -> Resources {
-    let mut most = Resources::default();
-    seen.known_nodes().filter(|n| n.instance.is_some() && n.ready).for_each(|n| most.raise_to(&n.others));
-    // What device plugins offer is as declared.
-    Resources { extended: BTreeMap::new(), ..most }
+pub fn labels_of_new(pool: &Pool, instance_type: &str) -> Option<BTreeMap<String, String>> {
+    let ec2 = pool.spec.nodes.ec2.as_ref()?;
+    let labels = [
+        (names::POOL, pool.name.as_str()),
+        (names::ZONE, &pool.spec.zone),
+        (names::REGION, &ec2.region),
+        (names::INSTANCE_TYPE, instance_type),
+        (names::OS, "linux"),
+    ];
+    Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
 }

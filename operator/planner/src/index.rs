@@ -8,6 +8,7 @@ use onsale_api::onsale::SaleWorkload;
 use crate::{
     addresses::Addresses,
     fleet::{self, Have},
+    overhead,
     quotas::Quotas,
     resources::Resources,
     snapshot::{Node, Pool, Snapshot, Workload, WorkloadId},
@@ -21,8 +22,8 @@ pub struct Indexed<'a> {
     pub now: Timestamp,
     /// What each pool has, in the snapshot's order.
     pub have: Vec<Have<'a>>,
-    /// The most that pods of no sale's workload take on a rented node that is Ready.
-    pub overhead: Resources,
+    /// What pods of no sale's workload take on a new node of each pool, in the snapshot's order.
+    overhead: Vec<Resources>,
     /// No pod of a workload asks for less of anything.
     pub least: Resources,
     /// While the cloud does not say what some pool has: its index.
@@ -65,7 +66,7 @@ impl<'a> Indexed<'a> {
             seen,
             now,
             have: seen.pools.iter().map(|pool| fleet::have(pool, seen, now)).collect(),
-            overhead: fleet::overhead(seen),
+            overhead: overhead::of(seen),
             least: seen
                 .workloads
                 .iter()
@@ -88,6 +89,12 @@ impl<'a> Indexed<'a> {
     #[must_use]
     pub const fn snapshot(&self) -> &'a Snapshot {
         self.seen
+    }
+
+    /// What pods of no sale's workload take on a new node of the pool.
+    #[must_use]
+    pub fn overhead(&self, pool: &str) -> Option<&Resources> {
+        self.pools.get(pool).map(|i| &self.overhead[*i])
     }
 
     /// The pool, if there is one.

@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub workloads: Vec<Workload>,
     /// Nodes of the pools, sorted by name; `None` until the watch has listed once.
     pub nodes: Option<Vec<Node>>,
+    /// DaemonSets of the cluster, whose pods take room on nodes that are to be launched; empty until their watch has listed.
+    pub daemon_sets: Vec<DaemonSet>,
     /// Labels of every namespace with a sale.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What the operator is configured with.
@@ -260,6 +262,17 @@ impl TargetState {
         let labelled = self.node_terms.is_empty() || self.node_terms.iter().any(|term| term.iter().all(|r| r.holds(&node.labels)));
         labelled && node.taints.iter().all(|taint| self.tolerations.iter().any(|t| t.tolerates(taint)))
     }
+}
+
+/// A DaemonSet, as far as its pods take room on nodes that are to be launched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DaemonSet {
+    /// Requests of one pod, `pods: 1` included.
+    pub requests: Resources,
+    /// Required node labels, as in [`TargetState::node_terms`].
+    pub node_terms: Vec<Vec<Requirement>>,
+    /// Taints that its pods tolerate by their own word.
+    pub tolerations: Vec<Toleration>,
 }
 
 /// What keeps pods that do not tolerate it from a node: a taint with the effect `NoSchedule` or `NoExecute`.

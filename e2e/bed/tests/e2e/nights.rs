@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         beside!(on_prem_alone_holds_a_small_sale),
         beside!(a_night_goes_out_to_the_near_places_first_and_comes_back),
+        beside!(daemon_sets_have_their_room_before_any_node_is_there),
         beside!(a_second_sale_follows_the_first),
         beside!(applied_after_its_start_it_says_that_it_is_late),
         beside!(applied_after_ready_by_it_catches_up),
@@ -59,6 +60,32 @@ async fn a_night_goes_out_to_the_near_places_first_and_comes_back(bed: &Ground<'
     let said = bed.apply(&manifest).await?;
     ensure!(said.contains("unchanged"), "the next apply says {said:?}");
     Ok(())
+}
+
+/// An agent of 4 CPU on each rented node of 16: 24 replicas take three of them, and that is known before the first one has joined.
+async fn daemon_sets_have_their_room_before_any_node_is_there(bed: &Ground<'_>) -> Result<()> {
+    let shop = Shop::open(bed, "agents", 1).await?;
+    let on_rented = json!([{"key": "onsale.dev/pool", "operator": "In", "values": ["agents-lz", "agents-or"]}]);
+    let agent = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent", "namespace": shop.name},
+        "spec": {"selector": {"matchLabels": {"app": "agent"}}, "template": {
+            "metadata": {"labels": {"app": "agent"}},
+            "spec": {
+                "tolerations": [{"operator": "Exists"}],
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": on_rented}]}}},
+                "containers": [{"name": "agent", "image": "agent:1", "resources": {"requests": {"cpu": "4", "memory": "1Gi"}}}],
+            },
+        }},
+    });
+    bed.apply(&agent.to_string()).await?;
+    shop.workload("seat-map", 4).await?;
+    shop.sale("tour", &plan(&[("seat-map", 40, 3)])).await?;
+    shop.wait_for("tour", &[Phase::Ready], SOON).await?;
+    shop.expect_spread("seat-map", [16, 24, 0]).await?;
+    let launches: Vec<_> = shop.instances().await?.iter().map(|i| i.tags.get("onsale.dev/launch").cloned()).collect();
+    ensure!(launches.len() == 3 && launches.iter().all(|l| *l == launches[0]), "not three at once: {launches:?}");
+    shop.wait_until_over("tour").await?;
+    shop.expect_clean(&[("seat-map", 4)]).await
 }
 
 async fn a_second_sale_follows_the_first(bed: &Ground<'_>) -> Result<()> {

@@ -42,6 +42,8 @@ pub static DEPLOYMENTS: Info = Info { scale: true, ..info("apps", "v1", "deploym
 pub static REPLICA_SETS: Info = Info { scale: true, ..info("apps", "v1", "replicasets", "ReplicaSet") };
 /// StatefulSets.
 pub static STATEFUL_SETS: Info = Info { scale: true, ..info("apps", "v1", "statefulsets", "StatefulSet") };
+/// DaemonSets.
+pub static DAEMON_SETS: Info = info("apps", "v1", "daemonsets", "DaemonSet");
 /// HPAs.
 pub static SCALERS: Info = Info { generation: false, ..info("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler") };
 /// PodDisruptionBudgets.
@@ -60,7 +62,7 @@ pub static PLACEMENTS: Info = Info { custom: true, ..info("onsale.dev", "v1alpha
 pub static SCALED_OBJECTS: Info = Info { custom: true, ..info("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject") };
 
 /// All of them.
-pub static ALL: [Kind; 15] = [
+pub static ALL: [Kind; 16] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -68,6 +70,7 @@ pub static ALL: [Kind; 15] = [
     &DEPLOYMENTS,
     &REPLICA_SETS,
     &STATEFUL_SETS,
+    &DAEMON_SETS,
     &SCALERS,
     &BUDGETS,
     &LEASES,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, StatefulSet},
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{Namespace, Node as ClusterNode, Pod},
     },
@@ -34,6 +34,8 @@ pub enum Object {
     Deployment(Box<Deployment>),
     /// A StatefulSet.
     StatefulSet(Box<StatefulSet>),
+    /// A DaemonSet.
+    DaemonSet(Box<DaemonSet>),
     /// An HPA.
     Scaler(Box<HorizontalPodAutoscaler>),
     /// A KEDA ScaledObject: its metadata and the whole of it.
@@ -161,6 +163,7 @@ impl Reader<'_> {
             }
             ("apps", "Deployment") => self.typed(place, &value).map(|o| Object::Deployment(Box::new(o))),
             ("apps", "StatefulSet") => self.typed(place, &value).map(|o| Object::StatefulSet(Box::new(o))),
+            ("apps", "DaemonSet") => self.typed(place, &value).map(|o| Object::DaemonSet(Box::new(o))),
             ("autoscaling", "HorizontalPodAutoscaler") => self.typed(place, &value).map(|o| Object::Scaler(Box::new(o))),
             ("keda.sh", "ScaledObject") => {
                 let meta = serde_json::from_value(value["metadata"].clone()).unwrap_or_default();
@@ -237,10 +240,11 @@ impl Reader<'_> {
 }
 
 /// Kubernetes' kinds that are read, by group and kind.
-const READ: [(&str, &str); 8] = [
+const READ: [(&str, &str); 9] = [
     (GROUP, "WorkloadPlacement"),
     ("apps", "Deployment"),
     ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
     ("autoscaling", "HorizontalPodAutoscaler"),
     ("keda.sh", "ScaledObject"),
     ("", "Node"),

@@ -8,6 +8,7 @@ use onsale_api::{
     placement::{Contest, FloorKind},
 };
 use onsale_planner::{
+    fleet::labels_of_new,
     index::Indexed,
     packing::bins,
     snapshot::{Instance, Node, Placement, PodRef, WorkloadId},
@@ -173,18 +174,12 @@ impl Stage {
     fn fresh_node(&self, pool: &str, id: &str) -> Option<Node> {
         let pool = self.seen.pool(pool)?;
         let instance = pool.instances.iter().flatten().find(|i| i.id == id)?;
-        let labels = [
-            (names::POOL, pool.name.as_str()),
-            (names::ZONE, &pool.spec.zone),
-            ("node.kubernetes.io/instance-type", &instance.instance_type),
-            ("kubernetes.io/os", "linux"),
-        ];
         Some(Node {
             name: format!("node-{id}"),
             uid: format!("node-{id}"),
             pool: pool.name.clone(),
             instance: Some(id.to_owned()),
-            labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            labels: labels_of_new(pool, &instance.instance_type)?,
             ready: true,
             ready_since: None,
             cordoned: false,

@@ -1,9 +1,9 @@
-//! Deployments and StatefulSets in brief: what one pod asks for, where it may go by its own word, and who wrote `spec.replicas`.
+//! Deployments, StatefulSets and DaemonSets in brief: what one pod asks for, where it may go by its own word, and who wrote `spec.replicas`.
 
 use jiff::SignedDuration;
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, StatefulSet},
+        apps::v1::{DaemonSet as ClusterDaemonSet, Deployment, StatefulSet},
         core::v1::{NodeSelectorTerm, PodSpec, PodTemplateSpec},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -13,7 +13,7 @@ use onsale_api::names;
 use super::{managers, requests, scaler::Floor};
 use crate::{
     resources::Resources,
-    snapshot::{Requirement, TargetState, Toleration},
+    snapshot::{DaemonSet, Requirement, TargetState, Toleration},
 };
 
 /// What Kubernetes sets where `terminationGracePeriodSeconds` is not.
@@ -53,6 +53,13 @@ impl From<StatefulSet> for Target {
     fn from(object: StatefulSet) -> Self {
         let spec = object.spec.unwrap_or_default();
         target(&object.metadata, spec.replicas, &spec.template)
+    }
+}
+
+impl From<ClusterDaemonSet> for DaemonSet {
+    fn from(object: ClusterDaemonSet) -> Self {
+        let spec = object.spec.and_then(|spec| spec.template.spec).unwrap_or_default();
+        Self { requests: requests::of(&spec), node_terms: node_terms(&spec), tolerations: tolerations(&spec) }
     }
 }
 

@@ -355,8 +355,7 @@ fn room_of(node: &Node) -> Resources {
     room
 }
 
-/// What a node of the type that has not joined yet will offer: its allocatable less the most that other pods (DaemonSets first of all) take on
-/// nodes of rented pools that have joined.
+/// What a node of the type that has not joined yet will offer: its allocatable less what other pods (DaemonSets first of all) take there.
 #[must_use]
 pub fn shape(pool: &Pool, instance_type: &str, seen: &Indexed<'_>) -> Resources {
     let Some(declared) = declared(pool, instance_type) else { return Resources::default() };
@@ -364,6 +363,6 @@ pub fn shape(pool: &Pool, instance_type: &str, seen: &Indexed<'_>) -> Resources 
     if room.pods == 0 {
         room.pods = DEFAULT_PODS;
     }
-    room.add(&seen.overhead, -1);
+    seen.overhead(&pool.name).into_iter().for_each(|overhead| room.add(overhead, -1));
     room
 }

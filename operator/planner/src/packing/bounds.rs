@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use onsale_api::{
-    Money, Reason, names,
+    Money, Reason,
     onsale::OnShortfall,
     pool::{InstanceType, Shortfall},
 };
@@ -13,7 +13,7 @@ use super::{
     bins::{Bin, BinState, Bins, declared, new_bin, shape},
     budget, shared,
 };
-use crate::{index::Indexed, plan::Waiting, pools, resources::Resources, snapshot::Pool};
+use crate::{fleet::labels_of_new, index::Indexed, plan::Waiting, pools, resources::Resources, snapshot::Pool};
 
 /// Replicas of a workload by zone.
 pub(super) type Zones<'a> = BTreeMap<&'a str, i32>;
@@ -83,16 +83,7 @@ impl<'a> Bounds<'a> {
         let Some(ec2) = &pool.spec.nodes.ec2 else {
             return self.seen.known_nodes().filter(|n| n.pool == pool.name).map(|n| n.labels.clone()).collect();
         };
-        let of_type = |instance_type: &InstanceType| {
-            BTreeMap::from([
-                (names::POOL.to_owned(), pool.name.clone()),
-                (names::ZONE.to_owned(), pool.spec.zone.clone()),
-                ("topology.kubernetes.io/region".to_owned(), ec2.region.clone()),
-                ("node.kubernetes.io/instance-type".to_owned(), instance_type.name.clone()),
-                ("kubernetes.io/os".to_owned(), "linux".to_owned()),
-            ])
-        };
-        ec2.instance_types.iter().map(of_type).collect()
+        ec2.instance_types.iter().filter_map(|t| labels_of_new(pool, &t.name)).collect()
     }
 
     /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price.

@@ -211,7 +211,7 @@ pub fn sale(name: &str, workloads: Vec<SaleWorkload>) -> Sale {
 #[must_use]
 pub fn snapshot(sales: Vec<Sale>, pools: Vec<Pool>, nodes: Vec<Node>, workloads: Vec<Workload>) -> Snapshot {
     let namespaces = BTreeMap::from([(NAMESPACE.to_owned(), BTreeMap::from([("team".to_owned(), NAMESPACE.to_owned())]))]);
-    Snapshot { sales, pools, workloads, nodes: Some(nodes), namespaces, settings: Settings::default() }
+    Snapshot { sales, pools, workloads, nodes: Some(nodes), daemon_sets: Vec::new(), namespaces, settings: Settings::default() }
 }
 
 /// What the cloud says of subnets at an instant, as recorded in the pool.

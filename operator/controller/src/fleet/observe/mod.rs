@@ -57,6 +57,8 @@ pub struct World {
     pub deployments: Store<target::DeploymentRecord>,
     /// StatefulSets.
     pub stateful_sets: Store<target::StatefulSetRecord>,
+    /// DaemonSets.
+    pub daemon_sets: Store<target::DaemonSetRecord>,
     /// HPAs.
     pub scalers: Store<scaler::ScalerRecord>,
     /// Namespaces.
@@ -120,11 +122,12 @@ impl Error {
 impl World {
     /// Every watch has listed.
     pub fn synced(&self) -> bool {
-        self.unlisted().is_empty() && self.nodes.listed() && self.deployments.listed() && self.stateful_sets.listed()
+        self.unlisted().is_empty()
+            && [self.nodes.listed(), self.deployments.listed(), self.stateful_sets.listed(), self.daemon_sets.listed()].iter().all(|l| *l)
     }
 
     /// The kinds that every plan depends on and that are not known yet. Nodes are not among them (the planner knows unknown nodes), nor are
-    /// Deployments and StatefulSets, which are a matter of the workloads of that kind.
+    /// Deployments and StatefulSets, which are a matter of the workloads of that kind, nor DaemonSets, whose pods are seen on the first node at the latest.
     fn unlisted(&self) -> Vec<Kind> {
         let all = [
             (Kind::OnSale, self.sales.listed()),

@@ -48,7 +48,9 @@ pub fn assemble(world: &World, context: &Context, sales: Vec<Sale>, workloads: &
         known.map(|((_, name), e)| (name.clone(), e.record.labels.clone())).collect()
     });
     let nodes = nodes(world, &members, &mut pods);
-    Snapshot { sales, pools, workloads, nodes, namespaces: namespaces.unwrap_or_default(), settings: context.config.settings }
+    let daemon_sets = world.daemon_sets.read(|all| all.values().map(|e| e.record.0.clone()).collect()).unwrap_or_default();
+    let (namespaces, settings) = (namespaces.unwrap_or_default(), context.config.settings);
+    Snapshot { sales, pools, workloads, nodes, daemon_sets, namespaces, settings }
 }
 
 /// Sales that something may have to be done about, sorted, and the others by phase.

@@ -28,6 +28,7 @@ pub fn start(tasks: &mut JoinSet<&'static str>, context: &Arc<Context>, world: &
     start.watch(|w| &w.pods, None);
     start.watch(|w| &w.deployments, None);
     start.watch(|w| &w.stateful_sets, None);
+    start.watch(|w| &w.daemon_sets, None);
     start.watch(|w| &w.scalers, None);
     start.watch(|w| &w.namespaces, None);
     start.watch(|w| &w.overlays, Some(onsale_api::names::PLACEMENT));
@@ -77,6 +78,7 @@ fn name(kind: crate::metrics::Kind) -> &'static str {
         Kind::Pod => "Pod",
         Kind::Deployment => "Deployment",
         Kind::StatefulSet => "StatefulSet",
+        Kind::DaemonSet => "DaemonSet",
         Kind::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
         Kind::Namespace => "Namespace",
         Kind::PodTemplate => "PodTemplate",
