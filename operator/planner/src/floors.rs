@@ -250,7 +250,7 @@ pub fn record(plan: &WorkloadPlan, workload: &Workload) -> WorkloadPlacementSpec
         before,
         intended,
         claims: plan.claims.clone(),
-        distances: plan.distances.clone(),
+        distances: plan.distances.to_vec(),
         released: plan.released,
         permitted: plan.permitted.clone(),
         revision: plan.revision,

@@ -7,7 +7,9 @@ use onsale_api::onsale::SaleWorkload;
 
 use crate::{
     addresses::Addresses,
+    alike::{Alike, PoolList},
     fleet::{self, Have},
+    lead::Pace,
     quotas::Quotas,
     resources::Resources,
     snapshot::{Node, Pool, Snapshot, Workload, WorkloadId},
@@ -31,6 +33,10 @@ pub struct Indexed<'a> {
     pub addresses: Addresses,
     /// What the account's quotas leave.
     pub quotas: Quotas<'a>,
+    /// What is alike for many.
+    pub alike: Alike,
+    /// How fast each pool is, in the snapshot's order.
+    pub paces: Vec<Pace>,
     pools: HashMap<&'a str, usize>,
     nodes: HashMap<&'a str, &'a Node>,
     instances: HashMap<&'a str, &'a Node>,
@@ -76,6 +82,8 @@ impl<'a> Indexed<'a> {
             unknown: (0..seen.pools.len()).filter(|i| seen.pools[*i].instances.is_none()).collect(),
             addresses: Addresses::of(seen, now),
             quotas: Quotas::of(seen, now),
+            alike: Alike::default(),
+            paces: seen.pools.iter().map(Pace::of).collect(),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
             nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),
             instances: seen.known_nodes().filter_map(|n| Some((n.instance.as_deref()?, n))).collect(),
@@ -94,6 +102,18 @@ impl<'a> Indexed<'a> {
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&'a Pool> {
         self.pools.get(name).map(|i| &self.seen.pools[*i])
+    }
+
+    /// The pools of the snapshot for which `which` holds.
+    #[must_use]
+    pub fn pools_where(&self, which: impl Fn(&Pool) -> bool) -> PoolList {
+        self.alike.list(&self.seen.pools, (0..self.seen.pools.len()).filter(|i| which(&self.seen.pools[*i])).collect())
+    }
+
+    /// Those pools of a list for which `which` holds.
+    #[must_use]
+    pub fn pools_among(&self, list: &PoolList, which: impl Fn(&Pool) -> bool) -> PoolList {
+        self.alike.list(&self.seen.pools, list.at().iter().copied().filter(|i| which(&self.seen.pools[*i])).collect())
     }
 
     /// The pool's index in [`Snapshot::pools`], if there is one.

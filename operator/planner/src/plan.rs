@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::{
     overlay::Overlay,
     resources::Resources,
+    shared::Shared,
     snapshot::{SaleId, Snapshot, WorkloadId},
 };
 
@@ -79,7 +80,7 @@ pub struct SalePlan {
     /// Cost of the rented nodes.
     pub cost: Cost,
     /// Pools that the sale may use; once it is active also those that it was promised at its start.
-    pub pools: Vec<String>,
+    pub pools: Shared<Vec<String>>,
     /// The sale was first seen after its computed start.
     pub late_start: bool,
     /// The way back rests: an unknown state, or an HPA that still wants more.
@@ -132,7 +133,7 @@ pub struct WorkloadPlan {
     /// What each sale adds.
     pub claims: Vec<Claim>,
     /// Distances, frozen while a window is open.
-    pub distances: Vec<Distance>,
+    pub distances: Shared<Vec<Distance>>,
     /// Floor at the peak.
     pub peak: i32,
     /// Floor that is due now.

@@ -5,9 +5,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use onsale_api::{Money, pool::InstanceType};
+use onsale_api::{Money, onsale::Budget, pool::InstanceType};
 
-use super::{Keep, NO_SALE, Work};
+use super::{Keep, NO_SALE, Work, budget};
 use crate::{
     fleet::Have,
     index::Indexed,
@@ -117,7 +117,7 @@ pub struct Bins {
     pub all: Vec<Bin>,
     by_pool: BTreeMap<String, InPool>,
     least: Resources,
-    /// Pools that the workloads of each sale may use, by its index.
+    /// Pools that the workloads of each sale with a budget may use, by its index.
     reach: BTreeMap<usize, BTreeSet<String>>,
     /// Replicas by workload and pool; under the empty name those that run on nodes of no pool.
     held: BTreeMap<usize, BTreeMap<String, i32>>,
@@ -151,14 +151,14 @@ impl Bins {
         bins
     }
 
-    /// Notes which pools the workloads of a sale may use.
-    pub fn expect(&mut self, works: &[Work]) {
-        for work in works {
+    /// Notes which pools the workloads of a sale may use: only its budget has to know.
+    pub fn expect(&mut self, seen: &Indexed<'_>, works: &[Work]) {
+        for work in works.iter().filter(|work| budget(seen, work.sale) != Budget::default()) {
             self.reach.entry(work.sale).or_default().extend(work.distances.iter().map(|d| d.pool.clone()));
         }
     }
 
-    /// Pools that some workload of the sale may use.
+    /// Pools that some workload of a sale with a budget may use.
     pub fn reach(&self, sale: usize) -> impl Iterator<Item = &String> {
         self.reach.get(&sale).into_iter().flatten()
     }

@@ -55,7 +55,7 @@ impl<'a> Bounds<'a> {
         if work.max_per_pool.is_some_and(|most| count >= most) {
             return no(Reason::ShareReached, format!("maxSharePerPool of {} is reached in pool {pool}", work.id.name));
         }
-        let (Some((skew, zones)), Some(pool)) = (zones, self.seen.pool(pool)) else { return Ok(()) };
+        let Some(((skew, zones), pool)) = zones.and_then(|zones| Some((zones, self.seen.pool(pool)?))) else { return Ok(()) };
         let here = zones.get(pool.spec.zone.as_str()).copied().unwrap_or_default();
         if here + 1 - zones.values().min().copied().unwrap_or_default() > *skew {
             let message = format!(
@@ -153,10 +153,11 @@ impl<'a> Bounds<'a> {
 
     /// Whether a new node that nobody uses any more may be used again: what it takes of what pools share may be taken.
     pub fn may_reopen(&self, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
+        if bin.state != BinState::New || bin.used() {
+            return Ok(());
+        }
         match (self.seen.pool(&bin.pool), &bin.instance_type) {
-            (Some(pool), Some(instance_type)) if bin.state == BinState::New && !bin.used() => {
-                shared::suffice(self.seen, pool, instance_type, bins)
-            }
+            (Some(pool), Some(instance_type)) => shared::suffice(self.seen, pool, instance_type, bins),
             _ => Ok(()),
         }
     }

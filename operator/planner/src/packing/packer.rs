@@ -68,9 +68,9 @@ impl<'a> Packer<'a> {
 
     /// Places workloads beside what is there: first everybody's targets, then everybody's headroom.
     pub fn place(&mut self, works: &[Work]) -> Placed {
-        self.bins.expect(works);
+        self.bins.expect(self.bounds.seen, works);
         let mut order: Vec<&Work> = works.iter().collect();
-        order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), w.id.clone()));
+        order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), &w.id));
         let begun = self.mark();
         let placed = self.fill(&order, begun, None);
         let placed = exchange::better(self, &order, begun, placed);
