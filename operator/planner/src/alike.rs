@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::HashMap, ops::Deref};
 
-use onsale_api::{GoDuration, onsale::SaleWorkload};
+use onsale_api::{GoDuration, onsale::SaleWorkload, placement::Distance};
 
 use crate::{
     distance::{Distances, distances},
@@ -28,6 +28,12 @@ impl Deref for PoolList {
 }
 
 impl PoolList {
+    /// The same for two lists of one [`Alike`] that are the same.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+
     /// Their indices in [`Snapshot::pools`](crate::Snapshot::pools).
     #[must_use]
     pub fn at(&self) -> &[usize] {
@@ -51,11 +57,18 @@ struct Question {
     lists: (usize, usize),
 }
 
+/// The distances of a workload.
+type Ladder = Shared<Vec<Distance>>;
+
+/// Deletion cost of pods by zone.
+type ZoneCosts = Shared<Vec<(String, i32)>>;
+
 /// What was worked out for one snapshot. It only saves work: whoever asks gets the same as if nobody had asked before.
 #[derive(Debug, Default)]
 pub struct Alike {
     lists: RefCell<HashMap<Vec<usize>, PoolList>>,
     distances: RefCell<HashMap<Question, Shared<Distances>>>,
+    zone_costs: RefCell<HashMap<usize, (Ladder, ZoneCosts)>>,
 }
 
 impl Alike {
@@ -82,6 +95,15 @@ impl Alike {
             distances(wish, &of(list), &of(may_use)).into()
         };
         self.distances.borrow_mut().entry(question).or_insert_with(answer).clone()
+    }
+
+    /// The deletion costs that follow from these distances, computed where they have not been yet.
+    #[must_use]
+    pub fn zone_costs(&self, distances: &Ladder, costs: impl FnOnce() -> Vec<(String, i32)>) -> ZoneCosts {
+        let mut known = self.zone_costs.borrow_mut();
+        // As long as the list is held here, no other one has its address.
+        let (_, costs) = known.entry(distances.address()).or_insert_with(|| (distances.clone(), costs().into()));
+        costs.clone()
     }
 }
 

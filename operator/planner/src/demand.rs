@@ -282,7 +282,8 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
     let tolerates = demand.holding || workload.placement.is_some();
     let open = |d: &Distance| !demand.outside.contains(&d.pool);
     let reach = |d: &&Distance| open(d) && seen.pool(&d.pool).is_some_and(|p| tolerates || p.spec.nodes.ec2.is_none());
-    let all_reached = demand.distances.iter().all(|d| reach(&d));
+    // What is measured now is of pools that are there.
+    let all_reached = (tolerates && workload.placement.is_none()) || demand.distances.iter().all(|d| reach(&d));
     Some(Work {
         index,
         id: workload.id.clone(),

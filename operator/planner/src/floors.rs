@@ -15,7 +15,7 @@ use crate::{
     packing::{Packed, Rooms},
     plan::{Foreign, Stage, Waiting, WorkloadPlan},
     release,
-    snapshot::{Placement, Pod, TargetState, Workload},
+    snapshot::{Placement, TargetState, Workload},
 };
 
 /// What decides about one workload.
@@ -46,6 +46,7 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
     let (workload, now) = (case.workload(), seen.now);
     let nowhere = Packed::default();
     let packed = case.packed.unwrap_or(&nowhere);
+    let (bound, ready) = pods_by_pool(seen, workload);
     let mut plan = WorkloadPlan {
         id: workload.id.clone(),
         stage: Stage::Idle,
@@ -64,8 +65,8 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
         revision: workload.placement.as_ref().map_or(0, |p| p.spec.revision),
         trial: 0,
         ready: count(workload.pods.iter().filter(|p| p.ready && !p.terminating).count()),
-        bound: pods_by_pool(seen, workload, |_| true),
-        ready_by_pool: pods_by_pool(seen, workload, |p| p.ready),
+        bound: by_name(bound),
+        ready_by_pool: by_name(ready),
         misplaced: 0,
         foreign: None,
         problems: problems(demand, packed),
@@ -111,11 +112,23 @@ fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-fn pods_by_pool(seen: &Indexed<'_>, workload: &Workload, which: impl Fn(&Pod) -> bool) -> BTreeMap<String, i32> {
-    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
-    for node in workload.pods.iter().filter(|p| !p.terminating && which(p)).filter_map(|p| p.node.as_deref()) {
-        *counts.entry(seen.node(node).map_or("", |n| n.pool.as_str())).or_default() += 1;
+/// Pods by pool.
+type Counts<'a> = BTreeMap<&'a str, i32>;
+
+/// Those that are bound, and those of them that are Ready.
+fn pods_by_pool<'a>(seen: &Indexed<'a>, workload: &Workload) -> (Counts<'a>, Counts<'a>) {
+    let (mut bound, mut ready) = (Counts::new(), Counts::new());
+    for (pod, node) in workload.pods.iter().filter(|p| !p.terminating).filter_map(|p| Some((p, p.node.as_deref()?))) {
+        let pool = seen.node(node).map_or("", |n| n.pool.as_str());
+        *bound.entry(pool).or_default() += 1;
+        if pod.ready {
+            *ready.entry(pool).or_default() += 1;
+        }
     }
+    (bound, ready)
+}
+
+fn by_name(counts: Counts<'_>) -> BTreeMap<String, i32> {
     counts.into_iter().map(|(pool, n)| (pool.to_owned(), n)).collect()
 }
 

@@ -10,6 +10,7 @@ use crate::{
     alike::{Alike, PoolList},
     fleet::{self, Have},
     lead::Pace,
+    overlay::{self, Term},
     quotas::Quotas,
     resources::Resources,
     snapshot::{Node, Pool, Snapshot, Workload, WorkloadId},
@@ -35,6 +36,8 @@ pub struct Indexed<'a> {
     pub quotas: Quotas<'a>,
     /// What is alike for many.
     pub alike: Alike,
+    /// The labels of each pool's nodes, in the snapshot's order.
+    terms: Vec<Term>,
     /// How fast each pool is, in the snapshot's order.
     pub paces: Vec<Pace>,
     pools: HashMap<&'a str, usize>,
@@ -83,6 +86,7 @@ impl<'a> Indexed<'a> {
             addresses: Addresses::of(seen, now),
             quotas: Quotas::of(seen, now),
             alike: Alike::default(),
+            terms: seen.pools.iter().map(overlay::term).collect(),
             paces: seen.pools.iter().map(Pace::of).collect(),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
             nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),
@@ -120,6 +124,12 @@ impl<'a> Indexed<'a> {
     #[must_use]
     pub fn index_of(&self, pool: &str) -> Option<usize> {
         self.pools.get(pool).copied()
+    }
+
+    /// The labels of the pool's nodes.
+    #[must_use]
+    pub fn term_of(&self, pool: &str) -> Option<&Term> {
+        self.pools.get(pool).map(|i| &self.terms[*i])
     }
 
     /// What the pool has.

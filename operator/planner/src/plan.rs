@@ -139,7 +139,7 @@ pub struct WorkloadPlan {
     /// Floor that is due now.
     pub floor: i32,
     /// Replicas by pool at the peak, those that run included.
-    pub by_pool: BTreeMap<String, i32>,
+    pub by_pool: Shared<BTreeMap<String, i32>>,
     /// Replicas that find no place.
     pub unplaced: i32,
     /// Ranks released, see `WorkloadPlacementSpec::released`.

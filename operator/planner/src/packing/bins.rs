@@ -7,7 +7,7 @@ use std::{
 
 use onsale_api::{Money, onsale::Budget, pool::InstanceType};
 
-use super::{Keep, NO_SALE, Work, budget};
+use super::{Keep, NO_SALE, Work, add, budget};
 use crate::{
     fleet::Have,
     index::Indexed,
@@ -203,8 +203,14 @@ impl Bins {
 
     /// Replicas of a workload that have a place, by pool; under the empty name those that run on nodes of no pool.
     #[must_use]
-    pub fn held(&self, work: usize) -> BTreeMap<String, i32> {
-        self.held.get(&work).cloned().unwrap_or_default()
+    pub fn held(&self, work: usize) -> Option<&BTreeMap<String, i32>> {
+        self.held.get(&work)
+    }
+
+    /// How many they are in all.
+    #[must_use]
+    pub fn placed(&self, work: usize) -> i32 {
+        self.held(work).map_or(0, |held| held.values().sum())
     }
 
     /// Plans one replica in a bin, or only keeps its room.
@@ -215,7 +221,7 @@ impl Bins {
         let taken = Taken { bin: at, work: work.index, replica, first, charged: unowned && bin.owner.is_some() };
         if replica {
             *bin.replicas.entry(work.index).or_default() += 1;
-            *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
+            add(self.held.entry(work.index).or_default(), &bin.pool, 1);
         }
         taken
     }
@@ -259,7 +265,7 @@ impl Bins {
             let Some(node) = &pod.node else { continue };
             let Some(bin) = by_node.get(node).map(|i| &mut self.all[*i]) else {
                 if keep == Keep::Bound && !pod.terminating {
-                    *self.held.entry(work.index).or_default().entry(String::new()).or_default() += 1;
+                    add(self.held.entry(work.index).or_default(), "", 1);
                 }
                 continue;
             };
@@ -273,7 +279,7 @@ impl Bins {
                 *bin.replicas.entry(work.index).or_default() += 1;
                 *bin.running.entry(work.index).or_default() += 1;
                 bin.serve(work, work.distances.iter().any(|d| d.pool == bin.pool));
-                *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
+                add(self.held.entry(work.index).or_default(), &bin.pool, 1);
             }
         }
     }

@@ -157,7 +157,7 @@ impl<'a> Problem<'a> {
             near && packer.bounds.may_be_in(work, pool).is_ok()
         };
         let open = order.iter().map(|work| pools.iter().map(|pool| may(work, pool)).collect()).collect();
-        let held = order.iter().map(|work| packer.bins.held(work.index)).collect();
+        let held = order.iter().map(|work| packer.bins.held(work.index).cloned().unwrap_or_default()).collect();
         Self { order, measure, pools, room, held, open }
     }
 

@@ -108,7 +108,7 @@ impl Packing<'_> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Packed {
     /// Replicas by pool, those that run included.
-    pub by_pool: BTreeMap<String, i32>,
+    pub by_pool: Shared<BTreeMap<String, i32>>,
     /// Replicas that do not run yet, by pool.
     pub fresh: BTreeMap<String, i32>,
     /// Those of `fresh` whose node is Ready.
@@ -145,6 +145,14 @@ fn attempt<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep, retry: bool) -
     let mut packer = Packer::new(seen, works, keep, retry);
     let works = packer.place(works);
     Packing { packer, works }
+}
+
+/// Adds to what is counted for a pool, whose name is copied only where it is new.
+fn add(counts: &mut BTreeMap<String, i32>, pool: &str, n: i32) {
+    match counts.get_mut(pool) {
+        Some(count) => *count += n,
+        None => drop(counts.insert(pool.to_owned(), n)),
+    }
 }
 
 /// What the sale may spend, or nothing said.

@@ -7,6 +7,7 @@ use onsale_api::{Money, Phase, onsale::Mode};
 
 use super::{Forecast, Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
+    alike::PoolList,
     demand::{self, Demand},
     floors,
     forecast::{self, Expected, Outlook},
@@ -125,7 +126,8 @@ fn pool_plans(
     outlook: &Outlook,
 ) -> Vec<PoolPlan> {
     let of = |which: fn(Phase) -> bool| -> BTreeSet<&str> {
-        drafts.iter().filter(|d| which(d.phase)).flat_map(|d| d.pools.iter().map(String::as_str)).collect()
+        let lists: BTreeMap<usize, &PoolList> = drafts.iter().filter(|d| which(d.phase)).map(|d| (d.pools.number(), &d.pools)).collect();
+        lists.into_values().flat_map(|list| list.iter().map(String::as_str)).collect()
     };
     let (held, used) = (of(Phase::holds), of(Phase::is_active));
     let needed = needed_at_home(seen, demands, &held);
