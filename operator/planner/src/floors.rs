@@ -46,7 +46,7 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
     let (workload, now) = (case.workload(), seen.now);
     let nowhere = Packed::default();
     let packed = case.packed.unwrap_or(&nowhere);
-    let (bound, ready) = pods_by_pool(seen, workload);
+    let running = &seen.running[case.index];
     let mut plan = WorkloadPlan {
         id: workload.id.clone(),
         stage: Stage::Idle,
@@ -65,8 +65,8 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
         revision: workload.placement.as_ref().map_or(0, |p| p.spec.revision),
         trial: 0,
         ready: count(workload.pods.iter().filter(|p| p.ready && !p.terminating).count()),
-        bound: by_name(bound),
-        ready_by_pool: by_name(ready),
+        bound: running.bound.clone(),
+        ready_by_pool: running.ready.clone(),
         misplaced: 0,
         foreign: None,
         problems: problems(demand, packed),
@@ -110,26 +110,6 @@ fn problems(demand: &Demand, packed: &Packed) -> Vec<Waiting> {
 
 fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-/// Pods by pool.
-type Counts<'a> = BTreeMap<&'a str, i32>;
-
-/// Those that are bound, and those of them that are Ready.
-fn pods_by_pool<'a>(seen: &Indexed<'a>, workload: &Workload) -> (Counts<'a>, Counts<'a>) {
-    let (mut bound, mut ready) = (Counts::new(), Counts::new());
-    for (pod, node) in workload.pods.iter().filter(|p| !p.terminating).filter_map(|p| Some((p, p.node.as_deref()?))) {
-        let pool = seen.node(node).map_or("", |n| n.pool.as_str());
-        *bound.entry(pool).or_default() += 1;
-        if pod.ready {
-            *ready.entry(pool).or_default() += 1;
-        }
-    }
-    (bound, ready)
-}
-
-fn by_name(counts: Counts<'_>) -> BTreeMap<String, i32> {
-    counts.into_iter().map(|(pool, n)| (pool.to_owned(), n)).collect()
 }
 
 /// The floor that is due now. It rises only by what finds a place on Ready nodes, in a first batch whose stamp is checked, and never falls before the way back.
@@ -214,7 +194,7 @@ fn misplaced(plan: &WorkloadPlan, case: &Case<'_>, packed: &Packed) -> i32 {
     let Some(target) = case.workload().target.as_ref().filter(|_| plan.stage != Stage::Idle) else { return 0 };
     let rank = |pool: &str| plan.distances.iter().find(|d| d.pool == pool).map(|d| d.rank);
     let (mut outside, mut here) = (0, BTreeMap::<i32, i64>::new());
-    for (pool, n) in &plan.bound {
+    for (pool, n) in plan.bound.iter() {
         match rank(pool) {
             Some(rank) => *here.entry(rank).or_default() += i64::from(*n),
             None => outside += n,

@@ -8,7 +8,7 @@ use onsale_api::onsale::SaleWorkload;
 use crate::{
     addresses::Addresses,
     alike::{Alike, PoolList},
-    fleet::{self, Have},
+    fleet::{self, Have, Running},
     lead::Pace,
     overlay::{self, Term},
     quotas::Quotas,
@@ -24,6 +24,8 @@ pub struct Indexed<'a> {
     pub now: Timestamp,
     /// What each pool has, in the snapshot's order.
     pub have: Vec<Have<'a>>,
+    /// Where the pods of each workload run, in the snapshot's order.
+    pub running: Vec<Running>,
     /// The most that pods of no sale's workload take on a rented node that is Ready.
     pub overhead: Resources,
     /// No pod of a workload asks for less of anything.
@@ -70,10 +72,13 @@ impl<'a> Indexed<'a> {
                 }
             }
         }
+        let nodes: HashMap<&str, &Node> = seen.known_nodes().map(|n| (n.name.as_str(), n)).collect();
+        let pool_of = |node: &str| nodes.get(node).map(|n| n.pool.as_str());
         Self {
             seen,
             now,
             have: seen.pools.iter().map(|pool| fleet::have(pool, seen, now)).collect(),
+            running: seen.workloads.iter().map(|work| fleet::running(work, pool_of)).collect(),
             overhead: fleet::overhead(seen),
             least: seen
                 .workloads
@@ -89,7 +94,7 @@ impl<'a> Indexed<'a> {
             terms: seen.pools.iter().map(overlay::term).collect(),
             paces: seen.pools.iter().map(Pace::of).collect(),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
-            nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),
+            nodes,
             instances: seen.known_nodes().filter_map(|n| Some((n.instance.as_deref()?, n))).collect(),
             named,
             wishes,

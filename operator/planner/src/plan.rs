@@ -155,9 +155,9 @@ pub struct WorkloadPlan {
     /// Ready pods.
     pub ready: i32,
     /// Pods bound, by pool; pods on nodes of no pool under the empty name.
-    pub bound: BTreeMap<String, i32>,
+    pub bound: Shared<BTreeMap<String, i32>>,
     /// Ready pods, by pool.
-    pub ready_by_pool: BTreeMap<String, i32>,
+    pub ready_by_pool: Shared<BTreeMap<String, i32>>,
     /// Pods that are where they should not be: outside the permitted pools, or far while there is room nearer.
     pub misplaced: i32,
     /// A foreign value of the floor's field, and what is done about it.

@@ -12,6 +12,7 @@ use crate::{
     fleet::Have,
     index::Indexed,
     resources::{DEFAULT_PODS, Resources},
+    shared::Shared,
     snapshot::{Node, Pool},
 };
 
@@ -120,7 +121,7 @@ pub struct Bins {
     /// Pools that the workloads of each sale with a budget may use, by its index.
     reach: BTreeMap<usize, BTreeSet<String>>,
     /// Replicas by workload and pool; under the empty name those that run on nodes of no pool.
-    held: BTreeMap<usize, BTreeMap<String, i32>>,
+    held: BTreeMap<usize, Shared<BTreeMap<String, i32>>>,
 }
 
 impl Bins {
@@ -203,7 +204,7 @@ impl Bins {
 
     /// Replicas of a workload that have a place, by pool; under the empty name those that run on nodes of no pool.
     #[must_use]
-    pub fn held(&self, work: usize) -> Option<&BTreeMap<String, i32>> {
+    pub fn held(&self, work: usize) -> Option<&Shared<BTreeMap<String, i32>>> {
         self.held.get(&work)
     }
 
@@ -256,7 +257,8 @@ impl Bins {
     /// Forgets that anything was ever held that is not any more.
     pub fn tidy(&mut self) {
         self.all.iter_mut().for_each(|bin| bin.replicas.retain(|_, n| *n > 0));
-        self.held.values_mut().for_each(|pools| pools.retain(|_, n| *n > 0));
+        let stale = self.held.values_mut().filter(|pools| pools.values().any(|n| *n <= 0));
+        stale.for_each(|pools| pools.retain(|_, n| *n > 0));
     }
 
     /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.

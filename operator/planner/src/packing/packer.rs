@@ -135,16 +135,17 @@ impl<'a> Packer<'a> {
             packed.fresh.clear();
             packed.fresh_on_ready.clear();
         }
-        for taken in &self.taken[begun.taken..] {
-            let Some(packed) = placed.get_mut(&taken.work) else { continue };
-            let bin = &self.bins.all[taken.bin];
-            add(&mut packed.fresh, &bin.pool, 1);
-            if bin.state == BinState::Ready {
-                add(&mut packed.fresh_on_ready, &bin.pool, 1);
+        for ours in self.taken[begun.taken..].chunk_by(|a, b| a.work == b.work) {
+            let Some(packed) = ours.first().and_then(|taken| placed.get_mut(&taken.work)) else { continue };
+            for bin in ours.iter().map(|taken| &self.bins.all[taken.bin]) {
+                add(&mut packed.fresh, &bin.pool, 1);
+                if bin.state == BinState::Ready {
+                    add(&mut packed.fresh_on_ready, &bin.pool, 1);
+                }
             }
         }
         for (work, packed) in placed {
-            packed.by_pool = self.bins.held(*work).cloned().unwrap_or_default().into();
+            packed.by_pool = self.bins.held(*work).cloned().unwrap_or_default();
         }
     }
 
