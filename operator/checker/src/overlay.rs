@@ -53,7 +53,7 @@ fn declared_labels(pool: &Pool) -> Option<BTreeMap<String, String>> {
 
 fn required(view: &View<'_>, work: &WorkloadPlan, overlay: &Overlay, found: &mut Vec<Violation>) {
     let mut wrong = |message: String| found.push(Violation::new(Rule::Overlay, &work.id, message));
-    if overlay.required.is_empty() || overlay.required.iter().any(Vec::is_empty) {
+    if overlay.required.is_empty() || overlay.required.iter().any(|term| term.is_empty()) {
         wrong("an empty term would admit every node, or none".to_owned());
     }
     let mut open = BTreeSet::new();
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn the_terms_admit_exactly_the_permitted_pools() {
         night().plan(|p| drop(overlay(p).required.pop())).breaks(Rule::Overlay);
-        night().plan(|p| overlay(p).required.push(Vec::new())).breaks(Rule::Overlay);
+        night().plan(|p| overlay(p).required.push(Vec::new().into())).breaks(Rule::Overlay);
         let near_only = || night().near_only();
         near_only().passes();
         near_only().plan(|p| drop(p.workloads[0].permitted.pop())).plan(|p| drop(overlay(p).tolerated.pop())).breaks(Rule::Overlay);

@@ -114,7 +114,7 @@ fn permitted(view: &View<'_>, index: usize, workload: &Workload, work: &Workload
             }
         }
         Stage::Holding => {
-            for (name, planned) in &work.by_pool {
+            for (name, planned) in work.by_pool.iter() {
                 if !name.is_empty() && view.fresh(index, name, *planned) > 0 && !work.permitted.contains(name) {
                     wrong(format!("{planned} replicas are planned in pool {name}, which is not permitted while the floor is held"));
                 }
@@ -126,6 +126,8 @@ fn permitted(view: &View<'_>, index: usize, workload: &Workload, work: &Workload
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use onsale_planner::plan::Stage;
     use serde_json::json;
 
@@ -188,7 +190,7 @@ mod tests {
     fn no_new_replica_goes_nowhere() {
         let lost = || {
             night().seen(|s| s.nodes.as_mut().unwrap()[0].ready = false).plan(|p| {
-                p.workloads[0].by_pool = [("".to_owned(), 10), ("near".to_owned(), 12), ("far".to_owned(), 16)].into();
+                p.workloads[0].by_pool = BTreeMap::from([("".to_owned(), 10), ("near".to_owned(), 12), ("far".to_owned(), 16)]).into();
                 (p.workloads[0].unplaced, p.workloads[0].floor) = (2, 38);
                 p.pools[0].fills.remove(0);
                 p.workloads[0].problems.push(onsale_planner::plan::Waiting {

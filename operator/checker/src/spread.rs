@@ -21,8 +21,11 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
 }
 
 /// One of the terms holds on the labels; without terms any node will do.
-pub fn admitted(terms: &[Vec<Requirement>], labels: &BTreeMap<String, String>) -> bool {
-    terms.is_empty() || terms.iter().any(|term| term.iter().all(|r| r.holds(labels)))
+pub fn admitted<T>(terms: &[T], labels: &BTreeMap<String, String>) -> bool
+where
+    for<'t> &'t T: IntoIterator<Item = &'t Requirement>,
+{
+    terms.is_empty() || terms.iter().any(|term| term.into_iter().all(|r| r.holds(labels)))
 }
 
 /// Labels that a new node of the pool will have for certain.

@@ -2,6 +2,8 @@
 //!
 //! 10 of 40 replicas run on `near-1`; the plan fills the two near nodes with 12 each and two new far ones with 15 and 1.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use onsale_api::{
     Phase, Reason, WorkloadPlacementSpec,
@@ -10,7 +12,7 @@ use onsale_api::{
 };
 use onsale_planner::{
     Chain, Plan, Snapshot,
-    overlay::Overlay,
+    overlay::{Overlay, Term},
     plan::{Fill, Forecast, PoolPlan, SalePlan, Stage, Times, Waiting, WorkloadPlan},
     resources::Resources,
     snapshot::{Instance, Node, Placement, Pod, Pool, Requirement, Sale, SaleId, TargetState, Workload, WorkloadId},
@@ -83,7 +85,7 @@ impl Night {
     /// Nothing new comes to the near pool: the 10 that run there stay, the other 30 are planned on two far nodes.
     pub fn near_stays(self) -> Self {
         self.plan(|p| {
-            p.workloads[0].by_pool = [("near".to_owned(), 10), ("far".to_owned(), 30)].into();
+            p.workloads[0].by_pool = BTreeMap::from([("near".to_owned(), 10), ("far".to_owned(), 30)]).into();
             p.workloads[0].distances.remove(0);
             p.workloads[0].distances[0].rank = 0;
             p.workloads[0].permitted = vec!["far".into()];
@@ -365,7 +367,7 @@ fn sale_plan() -> SalePlan {
         waiting_for: Vec::new(),
         unplaced: 0,
         cost: Default::default(),
-        pools: vec!["near".into(), "far".into()],
+        pools: vec!["near".into(), "far".into()].into(),
         late_start: false,
         frozen: None,
         next: None,
@@ -374,13 +376,15 @@ fn sale_plan() -> SalePlan {
 
 fn workload_plan() -> WorkloadPlan {
     let record = record();
-    let term = |key: &str, value: &str| vec![Requirement { key: key.into(), operator: "In".into(), values: vec![value.into()] }];
+    let term = |key: &str, value: &str| -> Term {
+        vec![Requirement { key: key.into(), operator: "In".into(), values: vec![value.into()] }].into()
+    };
     let required = vec![term("site", "near"), term("onsale.dev/pool", "far")];
     let overlay = Overlay {
         owner_kind: "ReplicaSet",
         owner_pattern: "^seat-map-[a-z0-9]+$".into(),
         pod_pattern: "^seat-map-[a-z0-9]+-[a-z0-9]{5}$".into(),
-        zone_costs: vec![("zone-near".into(), 2), ("zone-far".into(), 1)],
+        zone_costs: vec![("zone-near".into(), 2), ("zone-far".into(), 1)].into(),
         stamp: "seat-map.1".into(),
         preferred: vec![(100, required[0].clone()), (50, required[1].clone())],
         required,
@@ -393,10 +397,10 @@ fn workload_plan() -> WorkloadPlan {
         baseline: 10,
         baseline_manager: None,
         claims: record.claims,
-        distances: record.distances,
+        distances: record.distances.into(),
         peak: 40,
         floor: 40,
-        by_pool: [("near".to_owned(), 24), ("far".to_owned(), 16)].into(),
+        by_pool: BTreeMap::from([("near".to_owned(), 24), ("far".to_owned(), 16)]).into(),
         unplaced: 0,
         released: 2,
         permitted: record.permitted,
@@ -404,8 +408,8 @@ fn workload_plan() -> WorkloadPlan {
         revision: 1,
         trial: 40,
         ready: 10,
-        bound: [("near".to_owned(), 10)].into(),
-        ready_by_pool: [("near".to_owned(), 10)].into(),
+        bound: BTreeMap::from([("near".to_owned(), 10)]).into(),
+        ready_by_pool: BTreeMap::from([("near".to_owned(), 10)]).into(),
         misplaced: 0,
         foreign: None,
         problems: Vec::new(),

@@ -10,13 +10,14 @@ use onsale_api::{
 };
 
 use crate::{
-    distance::{distances, too_far},
+    distance::too_far,
     index::Indexed,
     lifecycle::Draft,
     packing::{NO_SALE, Work},
     plan::Waiting,
     residency::Residency,
-    snapshot::{Pool, TargetState, Workload, WorkloadId},
+    shared::Shared,
+    snapshot::{TargetState, Workload, WorkloadId},
 };
 
 /// What is wanted of one workload.
@@ -31,7 +32,7 @@ pub struct Demand {
     /// What they would make without the HPA's maximum.
     pub wished: i32,
     /// Distances, frozen in the placement while there is one.
-    pub distances: Vec<Distance>,
+    pub distances: Shared<Vec<Distance>>,
     /// Of these, pools that take nothing new: the sale was edited, or a stricter one came, while replicas run there.
     pub outside: BTreeSet<String>,
     /// Replicas that need a place.
@@ -90,7 +91,7 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
         claims: Vec::new(),
         floor: baseline,
         wished: baseline,
-        distances: Vec::new(),
+        distances: Shared::default(),
         outside: BTreeSet::new(),
         target: 0,
         reserve: 0,
@@ -190,13 +191,14 @@ fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)
     let fine = |d: &Distance| near(d) && seen.pool(&d.pool).is_none_or(|pool| residency.admits(pool));
     // On the way back distances are what they were: no pool opens or closes any more.
     let Some((sale, wish)) = all.first.as_ref().filter(|_| all.holding || recorded.is_none()) else {
-        all.distances = recorded.cloned().unwrap_or_default();
+        all.distances = recorded.cloned().unwrap_or_default().into();
         all.outside = all.distances.iter().filter(|d| !fine(d)).map(|d| d.pool.clone()).collect();
         return;
     };
     let frozen = recorded.filter(|d| !d.is_empty());
-    let pools: Vec<&Pool> = drafts[*sale].pools.iter().filter_map(|name| seen.pool(name)).collect();
-    let found = distances(wish, &pools, |pool| residency.admits(pool));
+    let pools = &drafts[*sale].pools;
+    let open = if residency.is_silent() { pools.clone() } else { seen.pools_among(pools, |pool| residency.admits(pool)) };
+    let found = seen.alike.distances(&seen.pools, wish, pools, &open);
     if pools.is_empty() {
         all.problems.push(Waiting {
             reason: Reason::NoPool,
@@ -208,18 +210,19 @@ fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)
         });
     }
     all.problems.extend(residency.problems(&workload.id.name));
-    all.problems.extend(found.left_out);
+    all.problems.extend(found.left_out.iter().map(|left_out| left_out.say(wish)));
     // A sale that comes to a workload of another finds the other's distances frozen, and may refuse some of them.
     let refused = frozen.into_iter().flatten().filter(|d| !near(d)).map(|d| too_far(wish, &d.pool, d.latency));
     let refused: Vec<Waiting> = refused.filter(|w| !all.problems.contains(w)).collect();
     all.problems.extend(refused);
-    all.distances = frozen.cloned().unwrap_or(found.near_to_far);
+    let Some(frozen) = frozen else {
+        all.distances = found.near_to_far.clone();
+        return;
+    };
     // What runs where nothing new may go any more stays there until the window is over, and the pool with it.
-    let runs =
-        |d: &Distance| frozen.is_some() && workload.pods.iter().any(|pod| pod.node.as_deref().is_some_and(|n| is_in(seen, n, &d.pool)));
-    let outside: BTreeSet<String> = all.distances.iter().filter(|d| !fine(d)).map(|d| d.pool.clone()).collect();
-    all.distances.retain(|d| !outside.contains(&d.pool) || runs(d));
-    all.outside = outside;
+    let runs = |d: &Distance| workload.pods.iter().any(|pod| pod.node.as_deref().is_some_and(|n| is_in(seen, n, &d.pool)));
+    all.outside = frozen.iter().filter(|d| !fine(d)).map(|d| d.pool.clone()).collect();
+    all.distances = frozen.iter().filter(|d| !all.outside.contains(&d.pool) || runs(d)).cloned().collect::<Vec<_>>().into();
 }
 
 fn is_in(seen: &Indexed<'_>, node: &str, pool: &str) -> bool {
@@ -279,12 +282,18 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
     let tolerates = demand.holding || workload.placement.is_some();
     let open = |d: &Distance| !demand.outside.contains(&d.pool);
     let reach = |d: &&Distance| open(d) && seen.pool(&d.pool).is_some_and(|p| tolerates || p.spec.nodes.ec2.is_none());
+    // What is measured now is of pools that are there.
+    let all_reached = (tolerates && workload.placement.is_none()) || demand.distances.iter().all(|d| reach(&d));
     Some(Work {
         index,
         id: workload.id.clone(),
         sale,
         requests: target.requests.clone(),
-        distances: demand.distances.iter().filter(reach).cloned().collect(),
+        distances: if all_reached {
+            demand.distances.clone()
+        } else {
+            demand.distances.iter().filter(reach).cloned().collect::<Vec<_>>().into()
+        },
         closed,
         stuck,
         target: demand.target,

@@ -10,7 +10,7 @@ use onsale_api::{
     placement::Distance,
 };
 
-use crate::{plan::Waiting, snapshot::Pool};
+use crate::{plan::Waiting, shared::Shared, snapshot::Pool};
 
 /// Pools closer together than this share a rank: below it, round trips are noise.
 const SAME_RANK_MICROS: i64 = 1_000;
@@ -19,33 +19,63 @@ const SAME_RANK_MICROS: i64 = 1_000;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Distances {
     /// Pools that may hold the workload, nearest first; within a rank by name.
-    pub near_to_far: Vec<Distance>,
+    pub near_to_far: Shared<Vec<Distance>>,
     /// Why others may not.
-    pub left_out: Vec<Waiting>,
+    pub left_out: Vec<LeftOut>,
 }
 
-/// How far each of `pools` is from the workload, of those that it may use. A missing figure is a refusal of that pool, never a zero.
-#[must_use]
-pub fn distances(wish: &SaleWorkload, pools: &[&Pool], may_use: impl Fn(&Pool) -> bool) -> Distances {
-    let dependencies = dependencies(wish, pools);
-    let mut found = Distances::default();
-    let mut costs: Vec<(i64, &str)> = Vec::new();
-    for pool in pools.iter().filter(|pool| may_use(pool)) {
-        match cost(&dependencies, pool) {
-            Err(site) => found.left_out.push(Waiting {
+/// Why a pool may not hold a workload, whichever workload that is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LeftOut {
+    /// It names no latency to a site.
+    Unknown {
+        /// The pool.
+        pool: String,
+        /// The site.
+        site: String,
+    },
+    /// It is beyond `maxLatency`.
+    TooFar {
+        /// The pool.
+        pool: String,
+        /// Latency of one request there.
+        latency: GoDuration,
+    },
+}
+
+impl LeftOut {
+    /// The same in a sentence, for a workload.
+    #[must_use]
+    pub fn say(&self, wish: &SaleWorkload) -> Waiting {
+        match self {
+            Self::TooFar { pool, latency } => too_far(wish, pool, *latency),
+            Self::Unknown { pool, site } => Waiting {
                 reason: Reason::LatencyUnknown,
-                message: format!("pool {} names no latency to {site}, which {} calls: add it to spec.latency", pool.name, wish.target.name),
+                message: format!("pool {pool} names no latency to {site}, which {} calls: add it to spec.latency", wish.target.name),
                 until: None,
-            }),
+            },
+        }
+    }
+}
+
+/// How far each of the pools that the workload may use is from it; those without dependencies call the sites of all `pools`. A missing figure is a refusal
+/// of that pool, never a zero.
+#[must_use]
+pub fn distances(wish: &SaleWorkload, pools: &[&Pool], may_use: &[&Pool]) -> Distances {
+    let dependencies = dependencies(wish, pools);
+    let mut left_out = Vec::new();
+    let mut costs: Vec<(i64, &str)> = Vec::new();
+    for pool in may_use {
+        match cost(&dependencies, pool) {
+            Err(site) => left_out.push(LeftOut::Unknown { pool: pool.name.clone(), site: site.to_owned() }),
             Ok(micros) if wish.max_latency.is_some_and(|max| micros > max.micros()) => {
-                found.left_out.push(too_far(wish, &pool.name, GoDuration::from_micros(micros)));
+                left_out.push(LeftOut::TooFar { pool: pool.name.clone(), latency: GoDuration::from_micros(micros) });
             }
             Ok(micros) => costs.push((micros, &pool.name)),
         }
     }
     costs.sort_unstable();
-    found.near_to_far = ranked(&costs);
-    found
+    Distances { near_to_far: ranked(&costs).into(), left_out }
 }
 
 /// Why a pool is left out that is beyond `maxLatency`.
@@ -104,7 +134,7 @@ mod tests {
             pool("or-a").rtt("phx-dc", "30ms").build(),
         ];
         let pools: Vec<_> = pools.iter().collect();
-        let chain = |calls| distances(&wish("checkout", 9).calls("phx-dc", calls).build(), &pools, |_| true).near_to_far;
+        let chain = |calls| distances(&wish("checkout", 9).calls("phx-dc", calls).build(), &pools, &pools).near_to_far;
         let brief = |d: &[Distance]| d.iter().map(|d| format!("{}={}@{}", d.pool, d.latency, d.rank)).collect::<Vec<_>>().join(" ");
         assert_eq!(brief(&chain(12)), "dc=2.4ms@0 lz=19.2ms@1 or-a=360ms@2 or-b=366ms@3");
         assert_eq!(brief(&chain(1)), "dc=200us@0 lz=1.6ms@1 or-a=30ms@2 or-b=30.5ms@2");
@@ -115,10 +145,10 @@ mod tests {
         let by = |path: &str, rtt: &str| SiteLatency { site: "phx-dc".into(), path: path.into(), rtt: rtt.parse().unwrap() };
         let mut oregon = pool("or-a").build();
         oregon.spec.latency = vec![by("internet", "60ms"), by("direct-connect", "35ms"), by("vpn", "70ms")];
-        let found = distances(&wish("checkout", 9).calls("phx-dc", 2).build(), &[&oregon], |_| true);
+        let found = distances(&wish("checkout", 9).calls("phx-dc", 2).build(), &[&oregon], &[&oregon]);
         assert_eq!(found.near_to_far[0].latency.to_string(), "70ms");
         // Without dependencies the site counts once, however many paths lead to it.
-        let found = distances(&wish("checkout", 9).build(), &[&oregon], |_| true);
+        let found = distances(&wish("checkout", 9).build(), &[&oregon], &[&oregon]);
         assert_eq!(found.near_to_far[0].latency.to_string(), "35ms");
     }
 
@@ -127,9 +157,10 @@ mod tests {
         let pools =
             [pool("near").rtt("phx-dc", "1ms").build(), pool("far").rtt("phx-dc", "60ms").build(), pool("blind").rtt("lax", "1ms").build()];
         let pools: Vec<_> = pools.iter().collect();
-        let found = distances(&wish("w", 1).calls("phx-dc", 2).max_latency("100ms").build(), &pools, |_| true);
+        let wish = wish("w", 1).calls("phx-dc", 2).max_latency("100ms").build();
+        let found = distances(&wish, &pools, &pools);
         assert_eq!(found.near_to_far.len(), 1);
-        let reasons: Vec<_> = found.left_out.iter().map(|w| w.reason).collect();
+        let reasons: Vec<_> = found.left_out.iter().map(|w| w.say(&wish).reason).collect();
         assert_eq!(reasons, [Reason::LatencyTooHigh, Reason::LatencyUnknown]);
     }
 
@@ -137,8 +168,8 @@ mod tests {
     fn without_dependencies_a_workload_calls_every_site_once() {
         let pools = [pool("both").rtt("phx-dc", "1ms").rtt("lax-dc", "9ms").build(), pool("one").rtt("phx-dc", "1ms").build()];
         let pools: Vec<_> = pools.iter().collect();
-        let found = distances(&wish("w", 1).build(), &pools, |_| true);
+        let found = distances(&wish("w", 1).build(), &pools, &pools);
         assert_eq!(found.near_to_far[0].latency.to_string(), "10ms");
-        assert_eq!(found.left_out[0].reason, Reason::LatencyUnknown);
+        assert!(matches!(found.left_out[0], LeftOut::Unknown { .. }));
     }
 }

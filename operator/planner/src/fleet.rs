@@ -7,7 +7,8 @@ use onsale_api::names;
 
 use crate::{
     lead,
-    snapshot::{Instance, Node, Pool, Snapshot},
+    shared::Shared,
+    snapshot::{Instance, Node, Pool, Snapshot, Workload},
 };
 
 /// The nodes and instances of one pool. Every instance that is not leaving is in exactly one of the lists but `unresolved`.
@@ -58,6 +59,33 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
         found.unresolved.extend((0..launch.count).map(|_| launch.instance_type.as_str()));
     }
     found
+}
+
+/// The pods of one workload that are bound and not going, by pool; under the empty name those on nodes of no pool.
+#[derive(Clone, Debug, Default)]
+pub struct Running {
+    /// All of them.
+    pub bound: Shared<BTreeMap<String, i32>>,
+    /// Those that are Ready.
+    pub ready: Shared<BTreeMap<String, i32>>,
+}
+
+/// Where the workload's pods run; `pool_of` tells the pool of a node.
+#[must_use]
+pub fn running<'a>(workload: &Workload, pool_of: impl Fn(&str) -> Option<&'a str>) -> Running {
+    let (mut bound, mut ready) = (BTreeMap::<&str, i32>::new(), BTreeMap::<&str, i32>::new());
+    for (pod, node) in workload.pods.iter().filter(|p| !p.terminating).filter_map(|p| Some((p, p.node.as_deref()?))) {
+        let pool = pool_of(node).unwrap_or_default();
+        *bound.entry(pool).or_default() += 1;
+        if pod.ready {
+            *ready.entry(pool).or_default() += 1;
+        }
+    }
+    let named = |counts: &BTreeMap<&str, i32>| -> Shared<BTreeMap<String, i32>> {
+        counts.iter().map(|(pool, n)| ((*pool).to_owned(), *n)).collect::<BTreeMap<_, _>>().into()
+    };
+    let all = named(&bound);
+    Running { ready: if ready == bound { all.clone() } else { named(&ready) }, bound: all }
 }
 
 /// Labels that a node of the type will have once it joins, as far as they are known before; `None`: nothing is launched in the pool.

@@ -15,7 +15,7 @@ use crate::{
     packing::{Packed, Rooms},
     plan::{Foreign, Stage, Waiting, WorkloadPlan},
     release,
-    snapshot::{Placement, Pod, TargetState, Workload},
+    snapshot::{Placement, TargetState, Workload},
 };
 
 /// What decides about one workload.
@@ -46,6 +46,7 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
     let (workload, now) = (case.workload(), seen.now);
     let nowhere = Packed::default();
     let packed = case.packed.unwrap_or(&nowhere);
+    let running = &seen.running[case.index];
     let mut plan = WorkloadPlan {
         id: workload.id.clone(),
         stage: Stage::Idle,
@@ -64,8 +65,8 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
         revision: workload.placement.as_ref().map_or(0, |p| p.spec.revision),
         trial: 0,
         ready: count(workload.pods.iter().filter(|p| p.ready && !p.terminating).count()),
-        bound: pods_by_pool(seen, workload, |_| true),
-        ready_by_pool: pods_by_pool(seen, workload, |p| p.ready),
+        bound: running.bound.clone(),
+        ready_by_pool: running.ready.clone(),
         misplaced: 0,
         foreign: None,
         problems: problems(demand, packed),
@@ -109,14 +110,6 @@ fn problems(demand: &Demand, packed: &Packed) -> Vec<Waiting> {
 
 fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn pods_by_pool(seen: &Indexed<'_>, workload: &Workload, which: impl Fn(&Pod) -> bool) -> BTreeMap<String, i32> {
-    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
-    for node in workload.pods.iter().filter(|p| !p.terminating && which(p)).filter_map(|p| p.node.as_deref()) {
-        *counts.entry(seen.node(node).map_or("", |n| n.pool.as_str())).or_default() += 1;
-    }
-    counts.into_iter().map(|(pool, n)| (pool.to_owned(), n)).collect()
 }
 
 /// The floor that is due now. It rises only by what finds a place on Ready nodes, in a first batch whose stamp is checked, and never falls before the way back.
@@ -201,7 +194,7 @@ fn misplaced(plan: &WorkloadPlan, case: &Case<'_>, packed: &Packed) -> i32 {
     let Some(target) = case.workload().target.as_ref().filter(|_| plan.stage != Stage::Idle) else { return 0 };
     let rank = |pool: &str| plan.distances.iter().find(|d| d.pool == pool).map(|d| d.rank);
     let (mut outside, mut here) = (0, BTreeMap::<i32, i64>::new());
-    for (pool, n) in &plan.bound {
+    for (pool, n) in plan.bound.iter() {
         match rank(pool) {
             Some(rank) => *here.entry(rank).or_default() += i64::from(*n),
             None => outside += n,
@@ -250,7 +243,7 @@ pub fn record(plan: &WorkloadPlan, workload: &Workload) -> WorkloadPlacementSpec
         before,
         intended,
         claims: plan.claims.clone(),
-        distances: plan.distances.clone(),
+        distances: plan.distances.to_vec(),
         released: plan.released,
         permitted: plan.permitted.clone(),
         revision: plan.revision,

@@ -13,8 +13,8 @@ use crate::{
     demand::{self, Demand},
     floors,
     index::Indexed,
-    lifecycle::Draft,
-    packing::{BinState, Keep, Packed, Packer, Rooms, Taken, Work},
+    lifecycle::{self, Draft},
+    packing::{BinState, Keep, Packed, Packer, Packing, Rooms, Taken, Work},
     plan::WorkloadPlan,
     sales,
 };
@@ -22,7 +22,7 @@ use crate::{
 /// What one sale would get.
 #[derive(Debug)]
 pub struct Expected {
-    /// The workloads that it names, as they would be planned.
+    /// The workloads that it names, as they would be planned; none of a sale that starts now, for they are planned in earnest.
     pub workloads: Vec<WorkloadPlan>,
     /// Rented nodes at its charge, by pool and instance type.
     pub nodes: BTreeMap<String, BTreeMap<String, i32>>,
@@ -67,15 +67,19 @@ struct Sweep<'a> {
     in_use: BTreeMap<&'a str, i32>,
 }
 
-/// The outlook for every sale that waits. `packer` holds what every active sale wants.
+/// The outlook for every sale that waits. `packing` holds what every active sale wants.
 #[must_use]
-pub fn outlook<'a>(seen: &'a Indexed<'a>, drafts: &'a [Draft], packer: Packer<'a>, rooms: &'a Rooms<'a>) -> Outlook {
+pub fn outlook<'a>(seen: &'a Indexed<'a>, drafts: &'a [Draft], packing: &'a Packing<'a>) -> Outlook {
     let mut outlook = Outlook::default();
+    let rooms = &Rooms::of(seen, packing);
     let waiting: Vec<usize> = sales::in_order(seen, drafts).into_iter().filter(|i| near(seen, &drafts[*i])).collect();
     let active = (0..drafts.len()).filter(|i| drafts[*i].phase.is_active()).filter_map(|i| gone_by(seen, drafts, i)).max();
     let beside = |sale: &usize| active.is_some_and(|until| shares_time(&drafts[*sale], until));
+    if waiting.is_empty() {
+        return outlook;
+    }
     if active.is_none() || waiting.iter().any(beside) {
-        Sweep::new(seen, drafts, true, packer, rooms).run(&waiting, |sale| active.is_none() || beside(sale), &mut outlook);
+        Sweep::new(seen, drafts, true, packing.packer.clone(), rooms).run(&waiting, |sale| active.is_none() || beside(sale), &mut outlook);
     }
     if active.is_some() && !waiting.iter().all(beside) {
         Sweep::new(seen, drafts, false, at_rest(seen, drafts), rooms).run(&waiting, |sale| !beside(sale), &mut outlook);
@@ -271,10 +275,14 @@ impl<'a> Sweep<'a> {
             Some(floors::plan(&floors::Case { seen: self.seen, index: *index, demand, packed: packed.get(index), rooms: self.rooms }))
         };
         let by_hpa = sales::scaled_by_hpa(self.seen, sale);
+        let lead = |nodes: &BTreeMap<&str, i32>| sales::lead_time(self.seen, &self.drafts[sale], nodes, opened.fresh, by_hpa);
+        let (used, in_time) = (opened.used(), lead(&opened.launched));
+        let starts = lifecycle::starts_now(&self.seen.sales[sale], &self.drafts[sale], in_time, self.seen.now);
+        let ours = self.seen.named(sale).iter().flatten().filter(|_| !starts);
         Expected {
-            workloads: self.seen.named(sale).iter().flatten().filter_map(plan).collect(),
-            lead: sales::lead_time(self.seen, &self.drafts[sale], &opened.launched, opened.fresh, by_hpa),
-            lead_anew: sales::lead_time(self.seen, &self.drafts[sale], &opened.used(), opened.fresh, by_hpa),
+            workloads: ours.filter_map(plan).collect(),
+            lead: in_time,
+            lead_anew: if used == opened.launched { in_time } else { lead(&used) },
             nodes: opened.nodes,
             hourly: opened.hourly,
         }

@@ -7,8 +7,11 @@ use onsale_api::onsale::SaleWorkload;
 
 use crate::{
     addresses::Addresses,
-    fleet::{self, Have},
+    alike::{Alike, PoolList},
+    fleet::{self, Have, Running},
+    lead::Pace,
     overhead,
+    overlay::{self, Term},
     quotas::Quotas,
     resources::Resources,
     snapshot::{Node, Pool, Snapshot, Workload, WorkloadId},
@@ -22,6 +25,8 @@ pub struct Indexed<'a> {
     pub now: Timestamp,
     /// What each pool has, in the snapshot's order.
     pub have: Vec<Have<'a>>,
+    /// Where the pods of each workload run, in the snapshot's order.
+    pub running: Vec<Running>,
     /// What pods of no sale's workload take on a new node of each pool, in the snapshot's order.
     overhead: Vec<Resources>,
     /// No pod of a workload asks for less of anything.
@@ -32,6 +37,12 @@ pub struct Indexed<'a> {
     pub addresses: Addresses,
     /// What the account's quotas leave.
     pub quotas: Quotas<'a>,
+    /// What is alike for many.
+    pub alike: Alike,
+    /// The labels of each pool's nodes, in the snapshot's order.
+    terms: Vec<Term>,
+    /// How fast each pool is, in the snapshot's order.
+    pub paces: Vec<Pace>,
     pools: HashMap<&'a str, usize>,
     nodes: HashMap<&'a str, &'a Node>,
     instances: HashMap<&'a str, &'a Node>,
@@ -62,10 +73,13 @@ impl<'a> Indexed<'a> {
                 }
             }
         }
+        let nodes: HashMap<&str, &Node> = seen.known_nodes().map(|n| (n.name.as_str(), n)).collect();
+        let pool_of = |node: &str| nodes.get(node).map(|n| n.pool.as_str());
         Self {
             seen,
             now,
             have: seen.pools.iter().map(|pool| fleet::have(pool, seen, now)).collect(),
+            running: seen.workloads.iter().map(|work| fleet::running(work, pool_of)).collect(),
             overhead: overhead::of(seen),
             least: seen
                 .workloads
@@ -77,8 +91,11 @@ impl<'a> Indexed<'a> {
             unknown: (0..seen.pools.len()).filter(|i| seen.pools[*i].instances.is_none()).collect(),
             addresses: Addresses::of(seen, now),
             quotas: Quotas::of(seen, now),
+            alike: Alike::default(),
+            terms: seen.pools.iter().map(overlay::term).collect(),
+            paces: seen.pools.iter().map(Pace::of).collect(),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
-            nodes: seen.known_nodes().map(|n| (n.name.as_str(), n)).collect(),
+            nodes,
             instances: seen.known_nodes().filter_map(|n| Some((n.instance.as_deref()?, n))).collect(),
             named,
             wishes,
@@ -103,10 +120,28 @@ impl<'a> Indexed<'a> {
         self.pools.get(name).map(|i| &self.seen.pools[*i])
     }
 
+    /// The pools of the snapshot for which `which` holds.
+    #[must_use]
+    pub fn pools_where(&self, which: impl Fn(&Pool) -> bool) -> PoolList {
+        self.alike.list(&self.seen.pools, (0..self.seen.pools.len()).filter(|i| which(&self.seen.pools[*i])).collect())
+    }
+
+    /// Those pools of a list for which `which` holds.
+    #[must_use]
+    pub fn pools_among(&self, list: &PoolList, which: impl Fn(&Pool) -> bool) -> PoolList {
+        self.alike.list(&self.seen.pools, list.at().iter().copied().filter(|i| which(&self.seen.pools[*i])).collect())
+    }
+
     /// The pool's index in [`Snapshot::pools`], if there is one.
     #[must_use]
     pub fn index_of(&self, pool: &str) -> Option<usize> {
         self.pools.get(pool).copied()
+    }
+
+    /// The labels of the pool's nodes.
+    #[must_use]
+    pub fn term_of(&self, pool: &str) -> Option<&Term> {
+        self.pools.get(pool).map(|i| &self.terms[*i])
     }
 
     /// What the pool has.

@@ -91,24 +91,39 @@ fn parameters(lead: LeadTime) -> (f64, f64) {
     (p50.ln(), if p50 > 0.0 && p95 > p50 { (p95 / p50).ln() / Z95 } else { 0.0 })
 }
 
-/// How long until all of `n` nodes (or, on existing nodes, their pods) are there, the time included that the cloud's API takes to hand them out.
-#[must_use]
-pub fn until_all(pool: &Pool, n: i32, settings: &Settings) -> SignedDuration {
-    if n <= 0 {
-        return SignedDuration::ZERO;
-    }
-    let handed_out = (i64::from(n) - settings.launch_burst).max(0) / settings.launch_rate.max(1);
-    quantile(of(pool), CONFIDENCE.powf(1.0 / f64::from(n))) + SignedDuration::from_secs(handed_out)
+/// How fast nodes of a pool are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    lead: LeadTime,
+    overdue_after: SignedDuration,
 }
 
-/// How long all of `n` nodes may take, those included that come in place of the ones that are overdue by then: of `n` one of twenty is, and one at least.
-#[must_use]
-pub fn until_all_made_up(pool: &Pool, n: i32, settings: &Settings) -> SignedDuration {
-    if n <= 0 {
-        return SignedDuration::ZERO;
+impl Pace {
+    /// The pool's.
+    #[must_use]
+    pub fn of(pool: &Pool) -> Self {
+        Self { lead: of(pool), overdue_after: overdue_after(pool) }
     }
-    let late = (n + 19) / 20;
-    until_all(pool, n, settings).max(overdue_after(pool) + until_all(pool, late, settings))
+
+    /// How long until all of `n` nodes (or, on existing nodes, their pods) are there, the time included that the cloud's API takes to hand them out.
+    #[must_use]
+    pub fn until_all(&self, n: i32, settings: &Settings) -> SignedDuration {
+        if n <= 0 {
+            return SignedDuration::ZERO;
+        }
+        let handed_out = (i64::from(n) - settings.launch_burst).max(0) / settings.launch_rate.max(1);
+        quantile(self.lead, CONFIDENCE.powf(1.0 / f64::from(n))) + SignedDuration::from_secs(handed_out)
+    }
+
+    /// How long all of `n` nodes may take, those included that come in place of the ones that are overdue by then: of `n` one of twenty is, and one at least.
+    #[must_use]
+    pub fn until_all_made_up(&self, n: i32, settings: &Settings) -> SignedDuration {
+        if n <= 0 {
+            return SignedDuration::ZERO;
+        }
+        let late = (n + 19) / 20;
+        self.until_all(n, settings).max(self.overdue_after + self.until_all(late, settings))
+    }
 }
 
 /// How long to wait for a single node before another one is launched in its place: its p95. The first one is kept, and welcome if it comes after all.
@@ -159,7 +174,7 @@ mod tests {
     #[test]
     fn the_slowest_of_many_takes_longer_than_one() {
         let (pool, settings) = (pool("lz").rented("c6i.4xlarge", "0.85", 60).lead("90s", "180s").build(), Settings::default());
-        let seconds: Vec<_> = [0, 1, 10, 100].map(|n| until_all(&pool, n, &settings).as_secs()).into();
+        let seconds: Vec<_> = [0, 1, 10, 100].map(|n| Pace::of(&pool).until_all(n, &settings).as_secs()).into();
         assert_eq!(seconds[0], 0);
         assert!(seconds[1] < seconds[2] && seconds[2] < seconds[3], "{seconds:?}");
         assert!((235..=250).contains(&seconds[1]) && (420..=440).contains(&seconds[3]), "{seconds:?}");
@@ -217,7 +232,7 @@ mod tests {
         let (declared, slow, settings) = (after([]), after((0..50).map(|i| 200 + i)), Settings::default());
         assert!(quantiles(&slow).0 > 180, "{:?}", quantiles(&slow));
         for n in [1, 20, 100] {
-            assert!(until_all(&slow, n, &settings) > until_all(&declared, n, &settings) * 3 / 2, "{n}");
+            assert!(Pace::of(&slow).until_all(n, &settings) > Pace::of(&declared).until_all(n, &settings) * 3 / 2, "{n}");
         }
         assert!(overdue_after(&slow).as_secs() > 250 && given_up_after(&slow) > given_up_after(&declared));
     }
@@ -227,7 +242,7 @@ mod tests {
         let seconds: Vec<i32> = (0..64).map(|i| 30 + (i * 37) % 101).collect();
         let (forth, back) = (after(seconds.clone()), after(seconds.into_iter().rev()));
         assert_eq!(of(&forth), of(&back));
-        assert_eq!(until_all(&forth, 77, &Settings::default()), until_all(&back, 77, &Settings::default()));
+        assert_eq!(Pace::of(&forth).until_all(77, &Settings::default()), Pace::of(&back).until_all(77, &Settings::default()));
     }
 
     #[test]
@@ -240,7 +255,7 @@ mod tests {
     #[test]
     fn handing_out_more_than_the_burst_takes_time() {
         let (pool, settings) = (pool("lz").rented("c6i.4xlarge", "0.85", 60).build(), Settings::default());
-        let (burst, more) = (until_all(&pool, 1000, &settings), until_all(&pool, 1200, &settings));
+        let (burst, more) = (Pace::of(&pool).until_all(1000, &settings), Pace::of(&pool).until_all(1200, &settings));
         assert!((more - burst).as_secs() >= 100);
     }
 }

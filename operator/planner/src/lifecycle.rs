@@ -3,6 +3,8 @@
 //! `Scheduled -> Preparing -> Ready -> Live -> Returning -> Completed`; besides these `Missed`, `Cancelled`, `Invalid`. What depends on the
 //! world and not on the clock alone (start of preparing, Ready, the end of the way back) is decided in [`crate::plan`].
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use onsale_api::{
@@ -12,9 +14,11 @@ use onsale_api::{
 };
 
 use crate::{
+    alike::PoolList,
+    index::Indexed,
     plan::{Times, Waiting},
     residency,
-    snapshot::{Pool, Sale, Settings, Snapshot},
+    snapshot::{Pool, Sale, Settings},
 };
 
 /// A sale on its way through one plan.
@@ -29,7 +33,7 @@ pub struct Draft {
     /// Why the sale cannot run.
     pub invalid: Option<Waiting>,
     /// Pools that it may use, by name.
-    pub pools: Vec<String>,
+    pub pools: PoolList,
     /// The wish is off: deleted or suspended.
     pub off: bool,
     /// Postponed: the way back ends in `Scheduled`.
@@ -96,7 +100,8 @@ impl Draft {
 
 /// Where memory and clock put the sale.
 #[must_use]
-pub fn draft(seen: &Snapshot, sale: &Sale, now: Timestamp) -> Draft {
+pub fn draft(seen: &Indexed<'_>, index: usize) -> Draft {
+    let (sale, now) = (&seen.sales[index], seen.now);
     let off = sale.deleting || sale.spec.suspend;
     let phase = sale.status.phase.unwrap_or_default();
     let mut draft = Draft {
@@ -104,7 +109,7 @@ pub fn draft(seen: &Snapshot, sale: &Sale, now: Timestamp) -> Draft {
         entered: sale.status.entered.clone(),
         times: None,
         invalid: None,
-        pools: pools_of(seen, sale, phase.is_active()),
+        pools: pools_of(seen, index, phase.is_active()),
         off,
         postponed: false,
     };
@@ -172,12 +177,25 @@ fn times(sale: &Sale) -> Result<Times, Waiting> {
 /// The pools that are open to the sale's namespace and that its placement leaves to some workload, and for a sale that is active those that its workloads were
 /// promised at its start: closing a pool takes effect after the window, never in the middle of it.
 #[must_use]
-pub fn pools_of(seen: &Snapshot, sale: &Sale, active: bool) -> Vec<String> {
+pub fn pools_of(seen: &Indexed<'_>, sale: usize, active: bool) -> PoolList {
+    let placements = seen.workloads_of(sale).filter(|_| active).filter_map(|work| work.placement.as_ref());
+    let promised: BTreeSet<&str> = placements.flat_map(|p| &p.spec.distances).map(|d| d.pool.as_str()).collect();
+    let sale = &seen.sales[sale];
+    let labels = seen.namespaces.get(&sale.id.namespace);
     let within = |pool: &Pool| sale.spec.workloads.iter().any(|wish| residency::admits(sale, wish, pool));
-    let open = |pool: &&Pool| residency::is_open(seen, sale, pool) && within(pool);
-    let placements = sale.workload_ids().filter(|_| active).filter_map(|id| seen.workload(&id)?.placement.as_ref());
-    let promised: Vec<&String> = placements.flat_map(|p| &p.spec.distances).map(|d| &d.pool).collect();
-    seen.pools.iter().filter(|pool| open(pool) || promised.contains(&&pool.name)).map(|p| p.name.clone()).collect()
+    seen.pools_where(|pool| (residency::is_open(labels, pool) && within(pool)) || promised.contains(pool.name.as_str()))
+}
+
+/// When a sale that takes so long has to start to be Ready in time.
+#[must_use]
+pub fn starts_at(times: Times, lead: SignedDuration) -> Timestamp {
+    whole_seconds(times.ready_by.checked_sub(lead).unwrap_or(times.ready_by))
+}
+
+/// Whether a sale that takes so long starts now.
+#[must_use]
+pub fn starts_now(sale: &Sale, draft: &Draft, lead: SignedDuration, now: Timestamp) -> bool {
+    may_start(sale, draft) && draft.times.is_some_and(|times| now >= starts_at(times, lead))
 }
 
 /// Whether a sale that has not started may be started by the clock at all.

@@ -8,13 +8,17 @@ use serde::Serialize;
 use crate::{
     index::Indexed,
     plan::{Stage, WorkloadPlan},
-    snapshot::{Requirement, Workload},
+    shared::Shared,
+    snapshot::{Pool, Requirement, Workload},
 };
 
 /// Preferred weights by rank. The scheduler keeps at most three distances apart (only ratios count); ranks beyond the third share the last.
 const WEIGHTS: [i32; 3] = [100, 50, 1];
 /// Pod-deletion-cost by rank below the nearest.
 const COST_PER_RANK: i32 = -10;
+
+/// A node selector term: all of it must hold.
+pub type Term = Shared<Vec<Requirement>>;
 
 /// Everything that the overlay PodTemplate of one workload says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,13 +30,13 @@ pub struct Overlay {
     /// RE2 pattern of the pods' names.
     pub pod_pattern: String,
     /// Deletion cost by zone; empty: none is stamped.
-    pub zone_costs: Vec<(String, i32)>,
+    pub zone_costs: Shared<Vec<(String, i32)>>,
     /// Stamp that new pods carry: `<workload>.<revision>`, the workload's name cut to fit into a label value.
     pub stamp: String,
     /// Where pods may go: one of these terms must hold. Never empty.
-    pub required: Vec<Vec<Requirement>>,
+    pub required: Vec<Term>,
     /// Where they go first: weight and term, nearest first.
-    pub preferred: Vec<(i32, Vec<Requirement>)>,
+    pub preferred: Vec<(i32, Term)>,
     /// Pools whose taint the pods tolerate.
     pub tolerated: Vec<String>,
 }
@@ -41,7 +45,7 @@ pub struct Overlay {
 #[must_use]
 pub fn overlay(plan: &WorkloadPlan, seen: &Indexed<'_>, workload: &Workload) -> Option<Overlay> {
     let permitted: Vec<&Distance> = plan.distances.iter().filter(|d| plan.permitted.contains(&d.pool)).collect();
-    let terms: Vec<(&Distance, Vec<Requirement>)> = permitted.iter().filter_map(|d| Some((*d, term(seen, &d.pool)?))).collect();
+    let terms: Vec<(&Distance, &Term)> = permitted.iter().filter_map(|d| Some((*d, seen.term_of(&d.pool)?))).collect();
     if terms.is_empty() {
         return None;
     }
@@ -56,10 +60,10 @@ pub fn overlay(plan: &WorkloadPlan, seen: &Indexed<'_>, workload: &Workload) -> 
         owner_kind,
         owner_pattern,
         pod_pattern,
-        zone_costs: if own_cost { Vec::new() } else { zone_costs(plan, seen) },
+        zone_costs: if own_cost { Shared::default() } else { seen.alike.zone_costs(&plan.distances, || zone_costs(plan, seen)) },
         stamp: stamp(&workload.id.name, plan.revision),
-        required: terms.iter().map(|(_, term)| term.clone()).collect(),
-        preferred: terms.into_iter().map(|(d, term)| (weight(d.rank), term)).collect(),
+        required: terms.iter().map(|(_, term)| (*term).clone()).collect(),
+        preferred: terms.into_iter().map(|(d, term)| (weight(d.rank), term.clone())).collect(),
         tolerated: permitted.into_iter().filter(rented).map(|d| d.pool.clone()).collect(),
     })
 }
@@ -72,17 +76,17 @@ fn stamp(name: &str, revision: i64) -> String {
 }
 
 /// The labels of a pool's nodes as a node selector term.
-fn term(seen: &Indexed<'_>, pool: &str) -> Option<Vec<Requirement>> {
-    let pool = seen.pool(pool)?;
+#[must_use]
+pub fn term(pool: &Pool) -> Term {
     let is = |key: &str, value: &str| Requirement { key: key.to_owned(), operator: "In".to_owned(), values: vec![value.to_owned()] };
-    let Some(existing) = &pool.spec.nodes.existing else { return Some(vec![is(names::POOL, &pool.name)]) };
+    let Some(existing) = &pool.spec.nodes.existing else { return vec![is(names::POOL, &pool.name)].into() };
     let labels = existing.selector.match_labels.iter().flatten().map(|(key, value)| is(key, value));
     let more = existing.selector.match_expressions.iter().flatten().map(|r| Requirement {
         key: r.key.clone(),
         operator: r.operator.clone(),
         values: r.values.clone().unwrap_or_default(),
     });
-    Some(labels.chain(more).collect())
+    labels.chain(more).collect::<Vec<_>>().into()
 }
 
 /// Owner and pod names as Kubernetes makes them: a ReplicaSet is `<deployment>-<hash>`, its pods `<replicaset>-` cut to 58 characters plus 5 random ones;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::{
     overlay::Overlay,
     resources::Resources,
+    shared::Shared,
     snapshot::{SaleId, Snapshot, WorkloadId},
 };
 
@@ -79,7 +80,7 @@ pub struct SalePlan {
     /// Cost of the rented nodes.
     pub cost: Cost,
     /// Pools that the sale may use; once it is active also those that it was promised at its start.
-    pub pools: Vec<String>,
+    pub pools: Shared<Vec<String>>,
     /// The sale was first seen after its computed start.
     pub late_start: bool,
     /// The way back rests: an unknown state, or an HPA that still wants more.
@@ -132,13 +133,13 @@ pub struct WorkloadPlan {
     /// What each sale adds.
     pub claims: Vec<Claim>,
     /// Distances, frozen while a window is open.
-    pub distances: Vec<Distance>,
+    pub distances: Shared<Vec<Distance>>,
     /// Floor at the peak.
     pub peak: i32,
     /// Floor that is due now.
     pub floor: i32,
     /// Replicas by pool at the peak, those that run included.
-    pub by_pool: BTreeMap<String, i32>,
+    pub by_pool: Shared<BTreeMap<String, i32>>,
     /// Replicas that find no place.
     pub unplaced: i32,
     /// Ranks released, see `WorkloadPlacementSpec::released`.
@@ -154,9 +155,9 @@ pub struct WorkloadPlan {
     /// Ready pods.
     pub ready: i32,
     /// Pods bound, by pool; pods on nodes of no pool under the empty name.
-    pub bound: BTreeMap<String, i32>,
+    pub bound: Shared<BTreeMap<String, i32>>,
     /// Ready pods, by pool.
-    pub ready_by_pool: BTreeMap<String, i32>,
+    pub ready_by_pool: Shared<BTreeMap<String, i32>>,
     /// Pods that are where they should not be: outside the permitted pools, or far while there is room nearer.
     pub misplaced: i32,
     /// A foreign value of the floor's field, and what is done about it.

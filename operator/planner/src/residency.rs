@@ -3,7 +3,7 @@
 //!
 //! A placement holds at once for what is new, also in the middle of a window. What runs elsewhere is not moved.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use onsale_api::{
     Reason,
@@ -14,16 +14,15 @@ use onsale_api::{
 use crate::{
     index::Indexed,
     plan::Waiting,
-    snapshot::{Pool, Sale, Snapshot},
+    snapshot::{Pool, Sale},
 };
 
 /// Names in one sentence at most.
 const NAMED: usize = 8;
 
-/// Whether the pool admits the sale's namespace.
+/// Whether the pool admits the namespace with these labels.
 #[must_use]
-pub fn is_open(seen: &Snapshot, sale: &Sale, pool: &Pool) -> bool {
-    let labels = seen.namespaces.get(&sale.id.namespace);
+pub fn is_open(labels: Option<&BTreeMap<String, String>>, pool: &Pool) -> bool {
     pool.spec.allowed_namespaces.as_ref().is_some_and(|allowed| allowed.admits(labels))
 }
 
@@ -82,13 +81,19 @@ impl<'a> Residency<'a> {
         self.wishes.iter().all(|(sale, wish)| admits(sale, wish, pool))
     }
 
+    /// No placement says anything: every pool is left to the workload.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.wishes.iter().all(|(sale, wish)| sale.spec.placement.is_none() && wish.placement.is_none())
+    }
+
     /// Why pools are left out: one sentence for each thing that some placement says, with the pools that are open and that nothing said before leaves out.
     #[must_use]
     pub fn problems(&self, workload: &str) -> Vec<Waiting> {
-        if self.wishes.iter().all(|(sale, wish)| sale.spec.placement.is_none() && wish.placement.is_none()) {
+        if self.is_silent() {
             return Vec::new();
         }
-        let open = |pool: &&Pool| self.wishes.iter().any(|(sale, _)| is_open(self.seen, sale, pool));
+        let open = |pool: &&Pool| self.wishes.iter().any(|(sale, _)| is_open(self.seen.namespaces.get(&sale.id.namespace), pool));
         let all: Vec<&Pool> = self.seen.snapshot().pools.iter().filter(open).collect();
         let mut rest = all.clone();
         let mut problems = Vec::new();

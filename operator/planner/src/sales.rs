@@ -13,7 +13,7 @@ use crate::{
     demand,
     fleet::Have,
     index::Indexed,
-    lead,
+    lead::Pace,
     lifecycle::Draft,
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
@@ -25,14 +25,24 @@ use crate::{
 /// start on nodes that exist.
 #[must_use]
 pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opened: &BTreeMap<&str, i32>, fresh: bool, scaled_by_hpa: bool) -> SignedDuration {
-    let pools = draft.pools.iter().filter_map(|name| seen.pool(name));
     let all: i32 = opened.values().sum();
-    let of = |pool: &Pool| match (&pool.spec.nodes.ec2, opened.get(pool.name.as_str())) {
-        (Some(_), None) => lead::until_all(pool, all, &seen.settings),
-        (Some(_), Some(n)) => lead::until_all_made_up(pool, *n, &seen.settings),
-        (None, _) => lead::until_all(pool, i32::from(fresh), &seen.settings),
+    let asked = |pool: &Pool| match (&pool.spec.nodes.ec2, opened.get(pool.name.as_str())) {
+        (Some(_), None) => (all, false),
+        (Some(_), Some(n)) => (*n, true),
+        (None, _) => (i32::from(fresh), false),
     };
-    let slowest = pools.map(of).max().unwrap_or_default();
+    // Most pools of a region are equally fast, and asked for as many nodes: a quantile is worth more than to be computed again.
+    let mut questions: Vec<(Pace, (i32, bool))> = Vec::new();
+    for question in draft.pools.at().iter().map(|i| (seen.paces[*i], asked(&seen.pools[*i]))) {
+        if !questions.contains(&question) {
+            questions.push(question);
+        }
+    }
+    let answer = |(pace, (n, made_up)): (Pace, (i32, bool))| match made_up {
+        true => pace.until_all_made_up(n, &seen.settings),
+        false => pace.until_all(n, &seen.settings),
+    };
+    let slowest = questions.into_iter().map(answer).max().unwrap_or_default();
     let margin = SignedDuration::from_secs((slowest.as_secs() * seen.settings.margin_percent + 99) / 100);
     slowest + margin + if scaled_by_hpa { seen.settings.hpa_sync } else { SignedDuration::ZERO }
 }
@@ -81,7 +91,7 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
         unplaced: if shown { ours.iter().map(|w| short(w)).sum() } else { 0 },
         looked_at_from,
         cost: cost(scope, sale, draft.times),
-        pools: draft.pools.clone(),
+        pools: draft.pools.names(),
         late_start: late_start(sale, draft),
         frozen: None,
         next: None,
@@ -199,25 +209,25 @@ fn predicted(scope: &Scope<'_>, index: usize, draft: &Draft, times: Times, all_r
 
 /// When the nodes of each pool that a packing opens or that are on their way are Ready.
 #[must_use]
-pub fn nodes_ready<'a>(seen: &Indexed<'a>, packing: &Packing) -> BTreeMap<&'a str, Timestamp> {
+pub fn nodes_ready<'a>(seen: &Indexed<'a>, packing: &Packing<'_>) -> BTreeMap<&'a str, Timestamp> {
     let mut opened: BTreeMap<&str, usize> = BTreeMap::new();
-    for bin in packing.bins.iter().filter(|b| b.state == BinState::New && b.used()) {
+    for bin in packing.bins().iter().filter(|b| b.state == BinState::New && b.used()) {
         *opened.entry(&bin.pool).or_default() += 1;
     }
-    let of = |(pool, have): (&'a Pool, &Have<'_>)| {
+    let of = |((pool, pace), have): ((&'a Pool, &Pace), &Have<'_>)| {
         let opened = opened.get(pool.name.as_str()).copied().unwrap_or_default();
-        Some((pool.name.as_str(), pool_ready(seen, pool, have, opened)?))
+        Some((pool.name.as_str(), pool_ready(seen, *pace, have, opened)?))
     };
-    seen.snapshot().pools.iter().zip(&seen.have).filter_map(of).collect()
+    seen.snapshot().pools.iter().zip(&seen.paces).zip(&seen.have).filter_map(of).collect()
 }
 
-fn pool_ready(seen: &Indexed<'_>, pool: &Pool, have: &Have<'_>, opened: usize) -> Option<Timestamp> {
+fn pool_ready(seen: &Indexed<'_>, pace: Pace, have: &Have<'_>, opened: usize) -> Option<Timestamp> {
     let now = seen.now;
     // What was asked for and not answered is no nearer than what is asked for now: a cloud that is silent has made nothing, as far as anybody knows.
     let fresh = opened + have.unresolved.len();
-    let fresh = (fresh > 0).then(|| now + lead::until_all(pool, count(fresh), &seen.settings));
+    let fresh = (fresh > 0).then(|| now + pace.until_all(count(fresh), &seen.settings));
     let launching = &have.launching;
-    let together = lead::until_all(pool, count(launching.len()), &seen.settings);
+    let together = pace.until_all(count(launching.len()), &seen.settings);
     let soon = now + SignedDuration::from_secs(1);
     let under_way = launching.iter().map(|i| (i.launched_at + together).max(soon)).max();
     fresh.into_iter().chain(under_way).max()
@@ -225,9 +235,9 @@ fn pool_ready(seen: &Indexed<'_>, pool: &Pool, have: &Have<'_>, opened: usize) -
 
 /// Price per hour of the rented nodes that are at each sale's charge.
 #[must_use]
-pub fn hourly(packing: &Packing) -> BTreeMap<usize, Money> {
+pub fn hourly(packing: &Packing<'_>) -> BTreeMap<usize, Money> {
     let mut charges: BTreeMap<usize, Money> = BTreeMap::new();
-    for bin in packing.bins.iter().filter(|b| b.used()) {
+    for bin in packing.bins().iter().filter(|b| b.used()) {
         if let Some((_, sale)) = &bin.owner {
             let charge = charges.entry(*sale).or_default();
             *charge = *charge + bin.hourly;

@@ -1,6 +1,7 @@
 //! What many hold and few change.
 
 use std::{
+    fmt,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
@@ -8,8 +9,22 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A clone shares the value; whoever changes it copies it first, unless nobody else holds it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Shared<T>(Arc<T>);
+
+impl<T> Shared<T> {
+    /// The same for all that share one value, and for nobody else as long as one of them is there.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl<T: Serialize> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -34,6 +49,15 @@ impl<T> Deref for Shared<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Shared<Vec<T>> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
     }
 }
 

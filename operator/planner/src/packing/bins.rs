@@ -5,13 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use onsale_api::{Money, pool::InstanceType};
+use onsale_api::{Money, onsale::Budget, pool::InstanceType};
 
-use super::{Keep, NO_SALE, Work};
+use super::{Keep, NO_SALE, Work, add, budget};
 use crate::{
     fleet::Have,
     index::Indexed,
     resources::{DEFAULT_PODS, Resources},
+    shared::Shared,
     snapshot::{Node, Pool},
 };
 
@@ -117,10 +118,10 @@ pub struct Bins {
     pub all: Vec<Bin>,
     by_pool: BTreeMap<String, InPool>,
     least: Resources,
-    /// Pools that the workloads of each sale may use, by its index.
+    /// Pools that the workloads of each sale with a budget may use, by its index.
     reach: BTreeMap<usize, BTreeSet<String>>,
     /// Replicas by workload and pool; under the empty name those that run on nodes of no pool.
-    held: BTreeMap<usize, BTreeMap<String, i32>>,
+    held: BTreeMap<usize, Shared<BTreeMap<String, i32>>>,
 }
 
 impl Bins {
@@ -151,14 +152,14 @@ impl Bins {
         bins
     }
 
-    /// Notes which pools the workloads of a sale may use.
-    pub fn expect(&mut self, works: &[Work]) {
-        for work in works {
+    /// Notes which pools the workloads of a sale may use: only its budget has to know.
+    pub fn expect(&mut self, seen: &Indexed<'_>, works: &[Work]) {
+        for work in works.iter().filter(|work| budget(seen, work.sale) != Budget::default()) {
             self.reach.entry(work.sale).or_default().extend(work.distances.iter().map(|d| d.pool.clone()));
         }
     }
 
-    /// Pools that some workload of the sale may use.
+    /// Pools that some workload of a sale with a budget may use.
     pub fn reach(&self, sale: usize) -> impl Iterator<Item = &String> {
         self.reach.get(&sale).into_iter().flatten()
     }
@@ -203,8 +204,14 @@ impl Bins {
 
     /// Replicas of a workload that have a place, by pool; under the empty name those that run on nodes of no pool.
     #[must_use]
-    pub fn held(&self, work: usize) -> BTreeMap<String, i32> {
-        self.held.get(&work).cloned().unwrap_or_default()
+    pub fn held(&self, work: usize) -> Option<&Shared<BTreeMap<String, i32>>> {
+        self.held.get(&work)
+    }
+
+    /// How many they are in all.
+    #[must_use]
+    pub fn placed(&self, work: usize) -> i32 {
+        self.held(work).map_or(0, |held| held.values().sum())
     }
 
     /// Plans one replica in a bin, or only keeps its room.
@@ -215,7 +222,7 @@ impl Bins {
         let taken = Taken { bin: at, work: work.index, replica, first, charged: unowned && bin.owner.is_some() };
         if replica {
             *bin.replicas.entry(work.index).or_default() += 1;
-            *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
+            add(self.held.entry(work.index).or_default(), &bin.pool, 1);
         }
         taken
     }
@@ -250,7 +257,8 @@ impl Bins {
     /// Forgets that anything was ever held that is not any more.
     pub fn tidy(&mut self) {
         self.all.iter_mut().for_each(|bin| bin.replicas.retain(|_, n| *n > 0));
-        self.held.values_mut().for_each(|pools| pools.retain(|_, n| *n > 0));
+        let stale = self.held.values_mut().filter(|pools| pools.values().any(|n| *n <= 0));
+        stale.for_each(|pools| pools.retain(|_, n| *n > 0));
     }
 
     /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.
@@ -259,7 +267,7 @@ impl Bins {
             let Some(node) = &pod.node else { continue };
             let Some(bin) = by_node.get(node).map(|i| &mut self.all[*i]) else {
                 if keep == Keep::Bound && !pod.terminating {
-                    *self.held.entry(work.index).or_default().entry(String::new()).or_default() += 1;
+                    add(self.held.entry(work.index).or_default(), "", 1);
                 }
                 continue;
             };
@@ -273,7 +281,7 @@ impl Bins {
                 *bin.replicas.entry(work.index).or_default() += 1;
                 *bin.running.entry(work.index).or_default() += 1;
                 bin.serve(work, work.distances.iter().any(|d| d.pool == bin.pool));
-                *self.held.entry(work.index).or_default().entry(bin.pool.clone()).or_default() += 1;
+                add(self.held.entry(work.index).or_default(), &bin.pool, 1);
             }
         }
     }

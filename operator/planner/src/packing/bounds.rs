@@ -26,14 +26,49 @@ pub(super) struct Bounds<'a> {
     pub retry: bool,
 }
 
+/// Why a pool takes no more. What is said most often is put into words only where somebody is to read it.
+pub(super) enum Refusal {
+    /// Its nodes are full, and it has no others.
+    Full,
+    /// Anything else.
+    Said(Waiting),
+}
+
+impl From<Waiting> for Refusal {
+    fn from(said: Waiting) -> Self {
+        Self::Said(said)
+    }
+}
+
+impl Refusal {
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Full => Reason::LimitReached,
+            Self::Said(waiting) => waiting.reason,
+        }
+    }
+
+    /// In words, of this pool.
+    pub fn say(self, pool: &str) -> Waiting {
+        match self {
+            Self::Full => Waiting { reason: Reason::LimitReached, message: format!("the nodes of pool {pool} are full"), until: None },
+            Self::Said(waiting) => waiting,
+        }
+    }
+}
+
 fn no<T>(reason: Reason, message: String) -> Result<T, Waiting> {
     Err(Waiting { reason, message, until: None })
 }
 
 impl<'a> Bounds<'a> {
+    fn there(&self, pool: &str) -> Result<&'a Pool, Waiting> {
+        self.seen.pool(pool).map_or_else(|| no(Reason::NoPool, format!("pool {pool} does not exist")), Ok)
+    }
+
     /// Whether replicas that do not run yet may be in the pool at all.
     pub fn may_be_in(&self, work: &Work, pool: &str) -> Result<(), Waiting> {
-        let Some(pool) = self.seen.pool(pool) else { return no(Reason::NoPool, format!("pool {pool} does not exist")) };
+        let pool = self.there(pool)?;
         if work.stuck.contains(&pool.name) {
             return no(
                 Reason::Unschedulable,
@@ -55,7 +90,7 @@ impl<'a> Bounds<'a> {
         if work.max_per_pool.is_some_and(|most| count >= most) {
             return no(Reason::ShareReached, format!("maxSharePerPool of {} is reached in pool {pool}", work.id.name));
         }
-        let (Some((skew, zones)), Some(pool)) = (zones, self.seen.pool(pool)) else { return Ok(()) };
+        let Some(((skew, zones), pool)) = zones.and_then(|zones| Some((zones, self.seen.pool(pool)?))) else { return Ok(()) };
         let here = zones.get(pool.spec.zone.as_str()).copied().unwrap_or_default();
         if here + 1 - zones.values().min().copied().unwrap_or_default() > *skew {
             let message = format!(
@@ -87,21 +122,20 @@ impl<'a> Bounds<'a> {
     }
 
     /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price.
-    pub fn new_node(&self, work: &Work, pool: &str, bins: &Bins, share: i32) -> Result<Bin, Waiting> {
-        let Some(pool) = self.seen.pool(pool) else { return no(Reason::NoPool, format!("pool {pool} does not exist")) };
-        let Some(ec2) = &pool.spec.nodes.ec2 else {
-            return no(Reason::LimitReached, format!("the nodes of pool {} are full", pool.name));
-        };
+    pub fn new_node(&self, work: &Work, pool: &str, bins: &Bins, share: i32) -> Result<Bin, Refusal> {
+        let pool = self.there(pool)?;
+        let Some(ec2) = &pool.spec.nodes.ec2 else { return Err(Refusal::Full) };
         if !work.opens {
-            return no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name));
+            no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name))?;
         }
         self.all_known(work)?;
         self.within_limits(work, pool, bins)?;
-        let mut refusal = Waiting {
+        let too_large = || Waiting {
             reason: Reason::PodTooLarge,
             message: format!("a pod of {} fits on no instance type of pool {}: add a larger one", work.id.name, pool.name),
             until: None,
         };
+        let mut refusal = None;
         let mut best: Option<(Money, &InstanceType)> = None;
         for instance_type in &ec2.instance_types {
             let fits = shape(pool, &instance_type.name, self.seen).count_of(&work.requests);
@@ -113,7 +147,7 @@ impl<'a> Bounds<'a> {
                 .and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
                 .and_then(|()| shared::suffice(self.seen, pool, &instance_type.name, bins))
             {
-                refusal = waiting;
+                refusal = Some(waiting);
                 continue;
             }
             let price = instance_type.hourly_cost.times((i64::from(share.max(1)) + fits - 1) / fits);
@@ -121,7 +155,8 @@ impl<'a> Bounds<'a> {
                 best = Some((price, instance_type));
             }
         }
-        best.map(|(_, t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
+        best.map(|(_, t)| new_bin(pool, t, self.seen, bins.in_pool(&pool.name).len()))
+            .ok_or_else(|| refusal.unwrap_or_else(too_large).into())
     }
 
     /// How many new nodes the pool's limit, its subnets and its quotas leave, were the pool alone, and what each type offers that can be had: an upper bound, without
@@ -144,10 +179,11 @@ impl<'a> Bounds<'a> {
 
     /// Whether a new node that nobody uses any more may be used again: what it takes of what pools share may be taken.
     pub fn may_reopen(&self, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
+        if bin.state != BinState::New || bin.used() {
+            return Ok(());
+        }
         match (self.seen.pool(&bin.pool), &bin.instance_type) {
-            (Some(pool), Some(instance_type)) if bin.state == BinState::New && !bin.used() => {
-                shared::suffice(self.seen, pool, instance_type, bins)
-            }
+            (Some(pool), Some(instance_type)) => shared::suffice(self.seen, pool, instance_type, bins),
             _ => Ok(()),
         }
     }
@@ -177,17 +213,17 @@ impl<'a> Bounds<'a> {
         if pool.deleting {
             return no(Reason::LimitReached, format!("pool {} is being deleted", pool.name));
         }
-        let rented: Vec<&Bin> = bins.of_pool(&pool.name).filter(|b| b.counts()).collect();
+        let rented = || bins.of_pool(&pool.name).filter(|b| b.counts());
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
         // What is given up makes room once it goes, and not before: the cloud may keep it.
-        if rented.len() + self.given_up(pool) >= usize::try_from(most).unwrap_or_default() {
+        if rented().count() + self.given_up(pool) >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
         let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);
         // What nobody uses yet may be used by this namespace before the packing ends.
-        let ours = rented.iter().filter(|b| b.owner.as_ref().is_none_or(|(namespace, _)| *namespace == work.id.namespace)).count();
+        let ours = || rented().filter(|b| b.owner.as_ref().is_none_or(|(namespace, _)| *namespace == work.id.namespace)).count();
         match each {
-            Some(each) if ours >= usize::try_from(each).unwrap_or_default() => no(
+            Some(each) if ours() >= usize::try_from(each).unwrap_or_default() => no(
                 Reason::LimitReached,
                 format!("maxNodesEach of pool {} ({each}) is reached for namespace {}", pool.name, work.id.namespace),
             ),

@@ -16,7 +16,7 @@ use super::{
     flow::{Flow, Row},
     packer::{Guide, Mark, Most, Placed},
 };
-use crate::resources::Resources;
+use crate::{resources::Resources, shared::Shared};
 
 /// How often what could not be had is taken from the room.
 const ROUNDS: usize = 4;
@@ -141,7 +141,7 @@ struct Problem<'a> {
     /// Units that each pool can take.
     room: BTreeMap<String, i64>,
     /// What each workload holds by pool.
-    held: Vec<BTreeMap<String, i32>>,
+    held: Vec<Shared<BTreeMap<String, i32>>>,
     /// Pools that each workload may go to.
     open: Vec<Vec<bool>>,
 }
@@ -157,7 +157,7 @@ impl<'a> Problem<'a> {
             near && packer.bounds.may_be_in(work, pool).is_ok()
         };
         let open = order.iter().map(|work| pools.iter().map(|pool| may(work, pool)).collect()).collect();
-        let held = order.iter().map(|work| packer.bins.held(work.index)).collect();
+        let held = order.iter().map(|work| packer.bins.held(work.index).cloned().unwrap_or_default()).collect();
         Self { order, measure, pools, room, held, open }
     }
 

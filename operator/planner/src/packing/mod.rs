@@ -24,6 +24,7 @@ use crate::{
     index::Indexed,
     plan::Waiting,
     resources::Resources,
+    shared::Shared,
     snapshot::{Requirement, Snapshot, WorkloadId},
 };
 pub use bins::{Bin, BinState, Bins, Taken};
@@ -45,7 +46,7 @@ pub struct Work {
     /// What one pod asks for.
     pub requests: Resources,
     /// Pools that may hold it, nearest first.
-    pub distances: Vec<Distance>,
+    pub distances: Shared<Vec<Distance>>,
     /// Ranks below this one take no further replicas: they were filled and left behind.
     pub closed: i32,
     /// Pools that have proved to take no further replicas.
@@ -87,19 +88,27 @@ pub enum Keep {
 }
 
 /// The outcome.
-#[derive(Clone, Debug, Default)]
-pub struct Packing {
-    /// Every node with what it holds.
-    pub bins: Vec<Bin>,
+#[derive(Clone, Debug)]
+pub struct Packing<'a> {
+    /// The nodes with what they hold, to go on from.
+    pub packer: Packer<'a>,
     /// Per workload, by its index in the snapshot.
     pub works: BTreeMap<usize, Packed>,
+}
+
+impl Packing<'_> {
+    /// Every node with what it holds.
+    #[must_use]
+    pub fn bins(&self) -> &[Bin] {
+        &self.packer.bins.all
+    }
 }
 
 /// The outcome for one workload.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Packed {
     /// Replicas by pool, those that run included.
-    pub by_pool: BTreeMap<String, i32>,
+    pub by_pool: Shared<BTreeMap<String, i32>>,
     /// Replicas that do not run yet, by pool.
     pub fresh: BTreeMap<String, i32>,
     /// Those of `fresh` whose node is Ready.
@@ -126,17 +135,24 @@ impl Packed {
 
 /// Packs `works`. Pools that were short try again, once their pause is over, only where not everything finds a place without them.
 #[must_use]
-pub fn pack<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep) -> (Packer<'a>, Packing) {
+pub fn pack<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep) -> Packing<'a> {
     let first = attempt(seen, works, keep, false);
-    let short = first.1.works.values().any(|w| w.unplaced > 0) && seen.pools.iter().any(|p| !p.status.shortfalls.is_empty());
+    let short = first.works.values().any(|w| w.unplaced > 0) && seen.pools.iter().any(|p| !p.status.shortfalls.is_empty());
     if short { attempt(seen, works, keep, true) } else { first }
 }
 
-fn attempt<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep, retry: bool) -> (Packer<'a>, Packing) {
+fn attempt<'a>(seen: &'a Indexed<'a>, works: &[Work], keep: Keep, retry: bool) -> Packing<'a> {
     let mut packer = Packer::new(seen, works, keep, retry);
     let works = packer.place(works);
-    let packing = Packing { bins: packer.bins.all.clone(), works };
-    (packer, packing)
+    Packing { packer, works }
+}
+
+/// Adds to what is counted for a pool, whose name is copied only where it is new.
+fn add(counts: &mut BTreeMap<String, i32>, pool: &str, n: i32) {
+    match counts.get_mut(pool) {
+        Some(count) => *count += n,
+        None => drop(counts.insert(pool.to_owned(), n)),
+    }
 }
 
 /// What the sale may spend, or nothing said.

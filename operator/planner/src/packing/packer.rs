@@ -8,11 +8,11 @@ use std::{
 use onsale_api::{Reason, placement::Distance};
 
 use super::{
-    BinState, Bins, Keep, NO_SALE, Packed, Taken, Work,
-    bounds::{Bounds, Zones},
+    BinState, Bins, Keep, NO_SALE, Packed, Taken, Work, add,
+    bounds::{Bounds, Refusal, Zones},
     exchange,
 };
-use crate::{index::Indexed, plan::Waiting, resources::Resources};
+use crate::{index::Indexed, resources::Resources};
 
 /// How often room that was given up is offered again, nearest first.
 const MOST_PASSES: usize = 20;
@@ -44,6 +44,9 @@ pub(super) struct Mark {
     bins: usize,
 }
 
+/// Why pools took no more of a workload, by reason and pool.
+type Blocked<'w> = BTreeMap<(Reason, &'w str), Refusal>;
+
 /// A pool that may take replicas of the workload that is placed now.
 struct Place<'w> {
     distance: &'w Distance,
@@ -68,9 +71,9 @@ impl<'a> Packer<'a> {
 
     /// Places workloads beside what is there: first everybody's targets, then everybody's headroom.
     pub fn place(&mut self, works: &[Work]) -> Placed {
-        self.bins.expect(works);
+        self.bins.expect(self.bounds.seen, works);
         let mut order: Vec<&Work> = works.iter().collect();
-        order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), w.id.clone()));
+        order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), &w.id));
         let begun = self.mark();
         let placed = self.fill(&order, begun, None);
         let placed = exchange::better(self, &order, begun, placed);
@@ -90,8 +93,8 @@ impl<'a> Packer<'a> {
             let mut largest_first = order.to_vec();
             largest_first.sort_by_cached_key(|work| Reverse(work.requests.size()));
             for work in largest_first {
-                let missing = (work.target - self.bins.held(work.index).values().sum::<i32>()).max(0);
-                self.put(work, missing, guide.get(&work.index).or(Some(&Most::new())), &mut BTreeMap::new());
+                let missing = (work.target - self.bins.placed(work.index)).max(0);
+                self.put(work, missing, guide.get(&work.index).or(Some(&Most::new())), &mut Blocked::new());
             }
         }
         self.fill_up(order, &mut placed);
@@ -102,22 +105,22 @@ impl<'a> Packer<'a> {
     /// Places what has no place yet, and says why the rest has none.
     fn fill_up(&mut self, order: &[&Work], placed: &mut Placed) {
         for work in order {
-            let missing = (work.target - self.bins.held(work.index).values().sum::<i32>()).max(0);
-            let mut blocked = BTreeMap::new();
+            let missing = (work.target - self.bins.placed(work.index)).max(0);
+            let mut blocked = Blocked::new();
             let unplaced = self.put(work, missing, None, &mut blocked);
             if let Some(packed) = placed.get_mut(&work.index) {
                 packed.unplaced = unplaced;
-                let mut why: Vec<((Reason, String), Waiting)> = blocked.into_iter().filter(|_| unplaced > 0).collect();
+                let mut why: Vec<((Reason, &str), Refusal)> = blocked.into_iter().filter(|_| unplaced > 0).collect();
                 // That existing nodes are full is why others are rented: what stands in the way of those comes first.
                 why.sort_by_key(|((_, pool), _)| self.bounds.seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_none()));
-                packed.waiting_for = why.into_iter().map(|(_, waiting)| waiting).collect();
+                packed.waiting_for = why.into_iter().map(|((_, pool), refusal)| refusal.say(pool)).collect();
             }
         }
     }
 
     /// Places so many replicas, in each pool no more than the most, if there is one; how many find no place.
-    fn put(&mut self, work: &Work, mut missing: i32, most: Option<&Most>, blocked: &mut BTreeMap<(Reason, String), Waiting>) -> i32 {
-        let mut places = if missing > 0 { self.places(work, &self.bins.held(work.index), most) } else { return 0 };
+    fn put<'w>(&mut self, work: &'w Work, mut missing: i32, most: Option<&Most>, blocked: &mut Blocked<'w>) -> i32 {
+        let mut places = if missing > 0 { self.places(work, most) } else { return 0 };
         while missing > 0 {
             let Some(bin) = self.next_place(work, &mut places, missing, blocked) else { break };
             self.taken.push(self.bins.take(bin, work, true));
@@ -132,16 +135,17 @@ impl<'a> Packer<'a> {
             packed.fresh.clear();
             packed.fresh_on_ready.clear();
         }
-        for taken in &self.taken[begun.taken..] {
-            let Some(packed) = placed.get_mut(&taken.work) else { continue };
-            let bin = &self.bins.all[taken.bin];
-            *packed.fresh.entry(bin.pool.clone()).or_default() += 1;
-            if bin.state == BinState::Ready {
-                *packed.fresh_on_ready.entry(bin.pool.clone()).or_default() += 1;
+        for ours in self.taken[begun.taken..].chunk_by(|a, b| a.work == b.work) {
+            let Some(packed) = ours.first().and_then(|taken| placed.get_mut(&taken.work)) else { continue };
+            for bin in ours.iter().map(|taken| &self.bins.all[taken.bin]) {
+                add(&mut packed.fresh, &bin.pool, 1);
+                if bin.state == BinState::Ready {
+                    add(&mut packed.fresh_on_ready, &bin.pool, 1);
+                }
             }
         }
         for (work, packed) in placed {
-            packed.by_pool = self.bins.held(*work);
+            packed.by_pool = self.bins.held(*work).cloned().unwrap_or_default();
         }
     }
 
@@ -168,9 +172,9 @@ impl<'a> Packer<'a> {
                 let pool = &self.bins.all[self.taken[at].bin].pool;
                 let rank = work.distances.iter().find(|d| d.pool == *pool).map(|d| d.rank);
                 let Some(rank) = rank.filter(|rank| *rank > full_below && self.may_leave(order, at)) else { continue };
-                let mut places = self.places(work, &self.bins.held(work.index), None);
+                let mut places = self.places(work, None);
                 places.retain(|place| place.distance.rank < rank);
-                match self.next_place(work, &mut places, 1, &mut BTreeMap::new()) {
+                match self.next_place(work, &mut places, 1, &mut Blocked::new()) {
                     Some(bin) => self.move_to(order, at, bin),
                     None => full_below = rank,
                 }
@@ -223,30 +227,25 @@ impl<'a> Packer<'a> {
 
     /// Plans the headroom as if it were replicas, without counting it as such; what finds no room is no shortfall.
     fn reserve(&mut self, work: &Work) {
-        let mut places = if work.reserve > 0 { self.places(work, &self.bins.held(work.index), None) } else { return };
+        let mut places = if work.reserve > 0 { self.places(work, None) } else { return };
         for left in (1..=work.reserve).rev() {
-            let Some(bin) = self.next_place(work, &mut places, left, &mut BTreeMap::new()) else { return };
+            let Some(bin) = self.next_place(work, &mut places, left, &mut Blocked::new()) else { return };
             self.taken.push(self.bins.take(bin, work, false));
         }
     }
 
     /// The pools that the workload may use, nearest first.
-    fn places<'w>(&self, work: &'w Work, counts: &BTreeMap<String, i32>, most: Option<&Most>) -> Vec<Place<'w>> {
+    fn places<'w>(&self, work: &'w Work, most: Option<&Most>) -> Vec<Place<'w>> {
+        let counts = self.bins.held(work.index);
         let open = work.distances.iter().filter(|d| d.rank >= work.closed);
-        let count = |d: &Distance| counts.get(&d.pool).copied().unwrap_or_default();
+        let count = |d: &Distance| counts.and_then(|counts| counts.get(&d.pool)).copied().unwrap_or_default();
         let most = |d: &Distance| most.map_or(i32::MAX, |most| most.get(&d.pool).copied().unwrap_or_default());
         let place = |distance| Place { distance, count: count(distance), most: most(distance), from: 0, asked: false, closed: false };
         open.map(place).collect()
     }
 
     /// The bin for one more replica: nearest rank first, within the rank the pool that holds fewest.
-    fn next_place(
-        &mut self,
-        work: &Work,
-        places: &mut [Place<'_>],
-        missing: i32,
-        blocked: &mut BTreeMap<(Reason, String), Waiting>,
-    ) -> Option<usize> {
+    fn next_place<'w>(&mut self, work: &Work, places: &mut [Place<'w>], missing: i32, blocked: &mut Blocked<'w>) -> Option<usize> {
         let zones = work.zone_skew.map(|skew| (skew, self.bounds.by_zone(places.iter().map(|p| (p.distance.pool.as_str(), p.count)))));
         let mut rest = places;
         while let Some(first) = rest.first() {
@@ -266,11 +265,13 @@ impl<'a> Packer<'a> {
                         peers[i].count += 1;
                         return Some(bin);
                     }
-                    Err(waiting) => {
+                    Err(refusal) => {
                         // The pods' own spread over zones lets a pool in again when the others have caught up.
-                        peers[i].closed = work.zone_skew.is_none();
-                        refused.insert(i);
-                        blocked.insert((waiting.reason, peers[i].distance.pool.clone()), waiting);
+                        match work.zone_skew {
+                            Some(_) => drop(refused.insert(i)),
+                            None => peers[i].closed = true,
+                        }
+                        blocked.insert((refusal.reason(), &peers[i].distance.pool), refusal);
                     }
                 }
             }
@@ -280,7 +281,7 @@ impl<'a> Packer<'a> {
     }
 
     /// A bin of the pool with room for one replica, opened if need be, or why there is none.
-    fn place_in(&mut self, work: &Work, place: &mut Place<'_>, zones: Option<&(i32, Zones<'_>)>, share: i32) -> Result<usize, Waiting> {
+    fn place_in(&mut self, work: &Work, place: &mut Place<'_>, zones: Option<&(i32, Zones<'_>)>, share: i32) -> Result<usize, Refusal> {
         let pool = &place.distance.pool;
         if !place.asked {
             self.bounds.may_be_in(work, pool)?;

@@ -23,10 +23,10 @@ pub struct Rooms<'a>(BTreeMap<&'a str, Room<'a>>);
 impl<'a> Rooms<'a> {
     /// Of a packing.
     #[must_use]
-    pub fn of(seen: &Indexed<'_>, packing: &'a Packing) -> Self {
+    pub fn of(seen: &Indexed<'_>, packing: &'a Packing<'_>) -> Self {
         let mut pools: BTreeMap<&str, Room<'_>> = BTreeMap::new();
         let size = |work: usize| seen.workloads.get(work)?.target.as_ref().map(|t| t.requests.size());
-        for bin in packing.bins.iter().filter(|b| b.state == BinState::Ready) {
+        for bin in packing.bins().iter().filter(|b| b.state == BinState::Ready) {
             let room = pools.entry(&bin.pool).or_default();
             let waiting = bin.replicas.iter().filter(|(work, n)| **n > bin.running.get(work).copied().unwrap_or_default());
             room.largest_waiting = room.largest_waiting.max(waiting.filter_map(|(work, _)| size(*work)).max());

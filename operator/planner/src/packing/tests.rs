@@ -35,7 +35,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
         id: crate::testing::deployment(&wish.target.name),
         sale: 0,
         requests: vector(1_000, 2, 1),
-        distances: distances(wish, &refs, |_| true).near_to_far,
+        distances: distances(wish, &refs, &refs).near_to_far,
         closed: 0,
         stuck: BTreeSet::new(),
         target: wish.peak_replicas,
@@ -50,9 +50,16 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
     Scene { seen: snapshot(vec![sale], pools, nodes, workloads), works }
 }
 
+struct Outcome {
+    bins: Vec<Bin>,
+    works: BTreeMap<usize, Packed>,
+}
+
 impl Scene {
-    fn pack(&self) -> Packing {
-        pack(&Indexed::new(&self.seen, at(NOW)), &self.works, Keep::Bound).1
+    fn pack(&self) -> Outcome {
+        let seen = Indexed::new(&self.seen, at(NOW));
+        let packing = pack(&seen, &self.works, Keep::Bound);
+        Outcome { bins: packing.bins().to_vec(), works: packing.works }
     }
     fn spread(&self, index: usize) -> String {
         self.pack().works[&index].by_pool.iter().map(|(p, n)| format!("{p}={n}")).collect::<Vec<_>>().join(" ")

@@ -7,25 +7,26 @@ use onsale_api::{Money, Phase, onsale::Mode};
 
 use super::{Forecast, Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
+    alike::PoolList,
     demand::{self, Demand},
     floors,
     forecast::{self, Expected, Outlook},
     index::Indexed,
     lead,
     lifecycle::{self, Draft},
-    packing::{Bin, Keep, Packer, Packing, Rooms, Work, pack},
+    packing::{Bin, Keep, Packing, Rooms, Work, pack},
     pools, sales,
     snapshot::{Pool, Snapshot},
 };
 
 pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
     let seen = Indexed::new(snapshot, now);
-    let mut drafts: Vec<Draft> = seen.sales.iter().map(|sale| lifecycle::draft(snapshot, sale, now)).collect();
+    let mut drafts: Vec<Draft> = (0..seen.sales.len()).map(|sale| lifecycle::draft(&seen, sale)).collect();
     (0..drafts.len()).for_each(|index| postpone(&seen, &mut drafts, index));
-    let (mut demands, packer, mut packing) = active(&seen, &drafts);
-    let mut outlook = forecast::outlook(&seen, &drafts, packer, &Rooms::of(&seen, &packing));
+    let (mut demands, mut packing) = active(&seen, &drafts);
+    let mut outlook = forecast::outlook(&seen, &drafts, &packing);
     if start(&seen, &mut drafts, &mut outlook) {
-        (demands, _, packing) = active(&seen, &drafts);
+        (demands, packing) = active(&seen, &drafts);
     }
     let rooms = Rooms::of(&seen, &packing);
     let case = |index| floors::Case { seen: &seen, index, demand: &demands[index], packed: packing.works.get(&index), rooms: &rooms };
@@ -39,12 +40,12 @@ pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
 }
 
 /// What active sales want, and where it finds a place.
-fn active<'a>(seen: &'a Indexed<'a>, drafts: &[Draft]) -> (Vec<Demand>, Packer<'a>, Packing) {
+fn active<'a>(seen: &'a Indexed<'a>, drafts: &[Draft]) -> (Vec<Demand>, Packing<'a>) {
     let frozen: BTreeSet<usize> = (0..drafts.len()).filter(|i| sales::frozen(seen, *i, &drafts[*i]).is_some()).collect();
     let scope = demand::Scope { seen, drafts, active: true, also: &[], frozen: &frozen };
     let demands: Vec<Demand> = (0..seen.workloads.len()).map(|i| demand::demand(&scope, i)).collect();
-    let (packer, packing) = pack(seen, &works(seen, &demands), Keep::Bound);
-    (demands, packer, packing)
+    let packing = pack(seen, &works(seen, &demands), Keep::Bound);
+    (demands, packing)
 }
 
 fn works(seen: &Indexed<'_>, demands: &[Demand]) -> Vec<Work> {
@@ -85,7 +86,7 @@ fn postpone(seen: &Indexed<'_>, drafts: &mut [Draft], index: usize) {
     if !moved || !matches!(drafts[index].phase, Phase::Preparing | Phase::Ready) {
         return;
     }
-    let lead = drafts[index].pools.iter().filter_map(|name| seen.pool(name)).map(|p| lead::until_all(p, 100, &seen.settings)).max();
+    let lead = drafts[index].pools.at().iter().map(|i| seen.paces[*i].until_all(100, &seen.settings)).max();
     let lead = lead.unwrap_or_default();
     if let Some(times) = drafts[index].times {
         drafts[index].times = Some(Times { starts_at: times.ready_by - lead, ..times });
@@ -102,12 +103,11 @@ fn start(seen: &Indexed<'_>, drafts: &mut [Draft], outlook: &mut Outlook) -> boo
     outlook.sales.retain(|index, expected| {
         let (sale, draft) = (&seen.sales[*index], &mut drafts[*index]);
         let Some(times) = draft.times else { return true };
-        let starts_at = onsale_api::time::whole_seconds(times.ready_by.checked_sub(expected.lead).unwrap_or(times.ready_by));
-        draft.times = Some(Times { starts_at, ..times });
-        let starts = lifecycle::may_start(sale, draft) && seen.now >= starts_at;
+        draft.times = Some(Times { starts_at: lifecycle::starts_at(times, expected.lead), ..times });
+        let starts = lifecycle::starts_now(sale, draft, expected.lead, seen.now);
         if starts {
             draft.enter(Phase::Preparing, seen.now);
-            draft.pools = lifecycle::pools_of(seen, sale, true);
+            draft.pools = lifecycle::pools_of(seen, *index, true);
             if seen.now >= times.opens_at {
                 draft.enter(Phase::Live, seen.now);
             }
@@ -121,17 +121,18 @@ fn pool_plans(
     seen: &Indexed<'_>,
     drafts: &[Draft],
     demands: &[Demand],
-    packing: &Packing,
+    packing: &Packing<'_>,
     workloads: &[WorkloadPlan],
     outlook: &Outlook,
 ) -> Vec<PoolPlan> {
     let of = |which: fn(Phase) -> bool| -> BTreeSet<&str> {
-        drafts.iter().filter(|d| which(d.phase)).flat_map(|d| d.pools.iter().map(String::as_str)).collect()
+        let lists: BTreeMap<usize, &PoolList> = drafts.iter().filter(|d| which(d.phase)).map(|d| (d.pools.number(), &d.pools)).collect();
+        lists.into_values().flat_map(|list| list.iter().map(String::as_str)).collect()
     };
     let (held, used) = (of(Phase::holds), of(Phase::is_active));
     let needed = needed_at_home(seen, demands, &held);
     let mut bins: BTreeMap<&str, Vec<&Bin>> = BTreeMap::new();
-    packing.bins.iter().for_each(|bin| bins.entry(&bin.pool).or_default().push(bin));
+    packing.bins().iter().for_each(|bin| bins.entry(&bin.pool).or_default().push(bin));
     let kept = kept(seen, drafts, outlook);
     let scope = pools::Scope { seen, needed: &needed, kept: &kept, workloads, held: &held, used: &used, scheduled: &outlook.nodes };
     let of = |index: usize| pools::plan(&scope, index, bins.get(seen.pools[index].name.as_str()).map_or(&[], Vec::as_slice));
@@ -150,14 +151,14 @@ fn needed_at_home(seen: &Indexed<'_>, demands: &[Demand], held: &BTreeSet<&str>)
         // Nothing is opened on the way back: what would need a new node stays where it is.
         work.opens = false;
     }
-    let home = pack(seen, &works, Keep::Existing).1;
-    home.bins.into_iter().filter(Bin::used).filter_map(|bin| bin.instance).collect()
+    let home = pack(seen, &works, Keep::Existing);
+    home.bins().iter().filter(|bin| bin.used()).filter_map(|bin| bin.instance.clone()).collect()
 }
 
 fn sale_plans(
     seen: &Indexed<'_>,
     drafts: &mut [Draft],
-    packing: &Packing,
+    packing: &Packing<'_>,
     workloads: &[WorkloadPlan],
     pools: &[PoolPlan],
     outlook: &Outlook,

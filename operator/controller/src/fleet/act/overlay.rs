@@ -31,7 +31,7 @@ fn api(job: &Job<'_>, id: &WorkloadId) -> Api<PodTemplate> {
 /// Applies it. Refused before it is sent when a list is empty that the policies read without asking.
 pub async fn write(job: &Job<'_>, id: &WorkloadId, overlay: &Overlay) -> Result<Done, Stop> {
     let lacks = [("required terms", overlay.required.is_empty()), ("preferred terms", overlay.preferred.is_empty())];
-    let empty_term = overlay.required.iter().chain(overlay.preferred.iter().map(|(_, t)| t)).any(Vec::is_empty);
+    let empty_term = overlay.required.iter().chain(overlay.preferred.iter().map(|(_, t)| t)).any(|term| term.is_empty());
     let lack = lacks.iter().find(|(_, lacks)| *lacks).map(|(what, _)| *what).or(empty_term.then_some("requirements in a term"));
     if let Some(what) = lack {
         return Err(Stop::Impossible(format!("the overlay of {id} has no {what}: this is a fault of the operator, report it")));
@@ -143,10 +143,10 @@ mod tests {
             owner_kind: "ReplicaSet",
             owner_pattern: "^seat-map-[a-z0-9]{1,10}$".into(),
             pod_pattern: "^seat-map-[a-z0-9]{1,10}-[a-z0-9]{5}$".into(),
-            zone_costs: vec![("us-west-2-phx-2a".into(), -10), ("us-west-2a".into(), -20)],
+            zone_costs: vec![("us-west-2-phx-2a".into(), -10), ("us-west-2a".into(), -20)].into(),
             stamp: "deployment-seat-map.7".into(),
-            required: vec![vec![is_in("site", "phx-dc")], vec![is_in(names::POOL, "phx-local-zone")]],
-            preferred: vec![(100, vec![is_in("site", "phx-dc")]), (50, vec![is_in(names::POOL, "phx-local-zone")])],
+            required: vec![vec![is_in("site", "phx-dc")].into(), vec![is_in(names::POOL, "phx-local-zone")].into()],
+            preferred: vec![(100, vec![is_in("site", "phx-dc")].into()), (50, vec![is_in(names::POOL, "phx-local-zone")].into())],
             tolerated: vec!["phx-local-zone".into()],
         };
         insta::assert_yaml_snapshot!(render(&id, &overlay));

@@ -21,10 +21,7 @@ use onsale_cloud::{
     CloudError,
     facts::{Facts as Answer, Question},
 };
-use onsale_planner::{
-    Snapshot, lifecycle,
-    snapshot::{Pool, Sale},
-};
+use onsale_planner::{Snapshot, index::Indexed, lifecycle, snapshot::Pool};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -176,13 +173,15 @@ pub fn codes(pool: &Pool) -> BTreeSet<&'static str> {
 /// What is to be asked: about the pools that sales may use which are active, or which are looked at already: an increase of a quota takes days or weeks, and
 /// must be asked for in time.
 pub fn wanted(seen: &Snapshot, now: Timestamp) -> Vec<Question> {
-    let near = |sale: &&Sale| {
-        let draft = lifecycle::draft(seen, sale, now);
+    let indexed = Indexed::new(seen, now);
+    let near = |sale: &usize| {
+        let draft = lifecycle::draft(&indexed, *sale);
         draft.phase.is_active() || (draft.waits() && draft.looked_at_from(&seen.settings, now).is_none())
     };
-    let used: BTreeSet<String> = seen.sales.iter().filter(near).flat_map(|sale| lifecycle::pools_of(seen, sale, true)).collect();
+    let near = (0..seen.sales.len()).filter(near);
+    let used: BTreeSet<usize> = near.flat_map(|sale| lifecycle::pools_of(&indexed, sale, true).at().to_vec()).collect();
     let mut regions: BTreeMap<&str, Question> = BTreeMap::new();
-    for ec2 in seen.pools.iter().filter(|p| used.contains(&p.name)).filter_map(|p| p.spec.nodes.ec2.as_ref()) {
+    for ec2 in used.into_iter().filter_map(|at| seen.pools[at].spec.nodes.ec2.as_ref()) {
         let question = regions.entry(&ec2.region).or_insert_with(|| Question { region: ec2.region.clone(), ..Question::default() });
         question.subnets.extend(ec2.subnets.iter().cloned());
         question.instance_types.extend(ec2.instance_types.iter().map(|t| t.name.clone()));

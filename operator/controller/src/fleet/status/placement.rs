@@ -95,7 +95,7 @@ mod tests {
             baseline: 4,
             baseline_manager: None,
             claims: Vec::new(),
-            distances: Vec::new(),
+            distances: Default::default(),
             peak: 40,
             floor,
             by_pool: Default::default(),

@@ -42,7 +42,7 @@ fn plan(phase: Phase) -> SalePlan {
         waiting_for: Vec::new(),
         unplaced: 0,
         cost: Default::default(),
-        pools: Vec::new(),
+        pools: Default::default(),
         late_start: false,
         frozen: None,
         next: None,
