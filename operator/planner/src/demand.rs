@@ -283,6 +283,7 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
         index,
         id: workload.id.clone(),
         sale,
+        most_hourly: None,
         requests: target.requests.clone(),
         distances: demand.distances.iter().filter(reach).cloned().collect(),
         closed,
