@@ -137,15 +137,13 @@ fn instances_that_have_gone_were_paid_for() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_costs_nothing() {
-    let mut world = shop(32);
-    world.run_until("2026-12-05T17:10:00Z");
-    let before = until(&world.seen.sales[0], world.now);
-    world.now = at("2026-12-05T17:50:00Z");
-    world.settle();
-    world.now = at("2026-12-05T17:10:00Z");
-    world.settle();
-    assert_eq!(until(&world.seen.sales[0], world.now), before);
+fn what_a_clock_that_was_ahead_counted_is_taken_off_again() {
+    let mut sale = sale("tour", Vec::new());
+    let spent = Spent { until: Time(at("2026-12-05T18:10:00Z")), amount: cents(300), hourly: cents(170) };
+    (sale.status.phase, sale.status.cost) = (Some(Phase::Live), Some(Cost { spent: Some(spent), ..Cost::default() }));
+    assert_eq!(until(&sale, at("2026-12-05T18:40:00Z")), cents(385));
+    assert_eq!(until(&sale, at("2026-12-05T17:10:00Z")), cents(130));
+    assert_eq!(until(&sale, at("2026-12-05T12:00:00Z")), Money::default());
 }
 
 #[test]
