@@ -1,6 +1,6 @@
 //! `kubectl` and `helm` as a person would run them, with the bed's kubeconfig.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -41,11 +41,26 @@ pub struct Commands {
     helm: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
+    /// Folders to look for programs in, as in `PATH`; unset: as they are.
+    path: Option<OsString>,
 }
 
 impl Commands {
     pub(crate) fn new(tools: &crate::tools::Tools, kubeconfig: &Path, folder: &Path) -> Self {
-        Self { kubectl: tools.kubectl.clone(), helm: tools.helm.clone(), kubeconfig: kubeconfig.into(), home: folder.join("home") }
+        Self {
+            kubectl: tools.kubectl.clone(),
+            helm: tools.helm.clone(),
+            kubeconfig: kubeconfig.into(),
+            home: folder.join("home"),
+            path: None,
+        }
+    }
+
+    /// The same, with kubectl's plugins in this folder first on the `PATH`.
+    pub fn with_plugins(&self, folder: &Path) -> Self {
+        let all = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&all));
+        Self { path: std::env::join_paths(folders).ok(), ..self.clone() }
     }
 
     /// The same, as somebody else.
@@ -72,6 +87,7 @@ impl Commands {
         let name = program.file_name().unwrap_or_default().display().to_string();
         let mut child = Command::new(program)
             .args(args)
+            .envs(self.path.as_ref().map(|path| ("PATH", path)))
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", &self.home)
             .env_remove("HELM_KUBECONTEXT")

@@ -16,18 +16,32 @@ use crate::{
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     let holding: Vec<SaleView<'_>> = view.holding().collect();
-    if let [(sale, _)] = holding[..] {
-        // Nodes that another sale is charged with, until this pass at least.
-        let was = |sale: &Sale| sale.status.phase.is_some_and(Phase::is_active);
-        let returning = view.sales().any(|(other, plan)| plan.phase == Phase::Returning || (was(other) && !plan.phase.is_active()));
-        if !returning && view.pools().any(|(pool, plan)| opens(view, sale, pool, plan)) {
-            one(view, &holding[0], found);
-        }
+    if let Some(alone) = alone(view).filter(|(sale, _)| view.pools().any(|(pool, plan)| opens(view, sale, pool, plan))) {
+        one(view, &alone, found);
     }
     all(view, &holding, found);
     for (pool, plan) in view.pools() {
         each(view, pool, plan, found);
     }
+}
+
+/// The only sale that holds, where no other is charged with nodes either, until this pass at least.
+pub fn alone<'a>(view: &View<'a>) -> Option<SaleView<'a>> {
+    let was = |sale: &Sale| sale.status.phase.is_some_and(Phase::is_active);
+    let returning = view.sales().any(|(other, plan)| plan.phase == Phase::Returning || (was(other) && !plan.phase.is_active()));
+    let mut holding = view.holding().filter(|_| !returning);
+    holding.next().filter(|_| holding.next().is_none())
+}
+
+/// Rented nodes that shall hold replicas of the sale's workloads.
+pub fn charged<'a>(view: &View<'a>, sale: &Sale) -> Vec<(&'a Pool, &'a Fill)> {
+    let fills = view.pools().flat_map(|(pool, plan)| plan.fills.iter().map(move |f| (pool, f)));
+    fills.filter(|(pool, f)| used(view, sale, pool, f)).collect()
+}
+
+/// What such a node costs per hour, as far as its pool declares it.
+pub fn price((pool, fill): &(&Pool, &Fill)) -> Option<Money> {
+    declared(pool).iter().find(|t| Some(&t.name) == fill.instance_type.as_ref()).map(|t| t.hourly_cost)
 }
 
 /// Hourly cost of what the plan wants, as far as the pools declare prices.
@@ -43,7 +57,7 @@ fn used(view: &View<'_>, sale: &Sale, pool: &Pool, fill: &Fill) -> bool {
 }
 
 /// The sale fills nodes that are neither there nor on their way.
-fn opens(view: &View<'_>, sale: &Sale, pool: &Pool, plan: &PoolPlan) -> bool {
+pub fn opens(view: &View<'_>, sale: &Sale, pool: &Pool, plan: &PoolPlan) -> bool {
     more_than_come(view, pool, plan.fills.iter().filter(|fill| used(view, sale, pool, fill)))
 }
 
@@ -58,17 +72,11 @@ fn more_than_come<'a>(view: &View<'_>, pool: &Pool, fills: impl Iterator<Item = 
 /// A single sale that opens nodes: every rented node that shall hold something is charged to it. What only exists is not its fault.
 fn one(view: &View<'_>, (sale, _): &SaleView<'_>, found: &mut Vec<Violation>) {
     let Some(budget) = &sale.spec.budget else { return };
-    let fills: Vec<(&Pool, &Fill)> = view
-        .pools()
-        .flat_map(|(pool, plan)| plan.fills.iter().map(move |f| (pool, f)))
-        .filter(|(pool, f)| used(view, sale, pool, f))
-        .collect();
+    let fills = charged(view, sale);
     let nodes = i32::try_from(fills.len()).unwrap_or(i32::MAX);
     if let Some(max) = budget.max_nodes.filter(|max| nodes > *max) {
         found.push(Violation::new(Rule::BudgetNodes, &sale.id, format!("new nodes up to {nodes}, budget.maxNodes is {max}")));
     }
-    let price =
-        |(pool, fill): &(&Pool, &Fill)| declared(pool).iter().find(|t| Some(&t.name) == fill.instance_type.as_ref()).map(|t| t.hourly_cost);
     let cost: Money = fills.iter().filter_map(price).sum();
     if let Some(max) = budget.max_hourly_cost.filter(|max| cost > *max) {
         found.push(Violation::new(Rule::BudgetCost, &sale.id, format!("new nodes up to {cost} an hour, budget.maxHourlyCost is {max}")));
@@ -116,7 +124,7 @@ mod tests {
     use crate::{Rule, testing::night};
 
     fn nodes(max: i32) -> Option<Budget> {
-        Some(Budget { max_nodes: Some(max), max_hourly_cost: None })
+        Some(Budget { max_nodes: Some(max), ..Budget::default() })
     }
 
     #[test]
@@ -139,7 +147,7 @@ mod tests {
 
     #[test]
     fn new_nodes_keep_the_hourly_cost() {
-        let cost = |text: &str| Some(Budget { max_nodes: None, max_hourly_cost: text.parse().ok() });
+        let cost = |text: &str| Some(Budget { max_hourly_cost: text.parse().ok(), ..Budget::default() });
         night().seen(|s| s.sales[0].spec.budget = cost("1.70")).passes();
         night().seen(|s| s.sales[0].spec.budget = cost("1.69")).breaks(Rule::BudgetCost);
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`violation`]: every rule there is, and what a broken one says
 //! - `view`: facts of a snapshot and a plan that several rules need; `access`: own arithmetic of what a sale may use; `lead`: of lead times
-//! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `shared`, `claims`, `floors`, `overlay`, `reasons`, `phases`, `surplus`
+//! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `spending`, `shared`, `claims`, `floors`, `overlay`, `reasons`, `phases`, `surplus`
 //! - what is good: `moves`, no single feasible and timely move of a replica lowers the cost
 //! - `steps`: whether the steps that are due may be done
 
@@ -24,6 +24,7 @@ mod reasons;
 mod room;
 mod share;
 mod shared;
+mod spending;
 mod spread;
 mod steps;
 mod surplus;
@@ -52,6 +53,7 @@ pub fn check(seen: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Violation> {
         room::check,
         spread::check,
         budget::check,
+        spending::check,
         shared::check,
         claims::check,
         floors::check,

@@ -14,9 +14,9 @@ use crate::{
     floors,
     pools::stock,
     room::tolerated,
-    share, shared,
+    share, shared, spending,
     spread::{admitted, by_zone},
-    view::{View, declared, less, offer, within},
+    view::{SaleView, View, declared, less, offer, within},
 };
 
 /// A new node is timely without doubt when ready-by is this many 95 % lead times away, and `SLACK_SECONDS` more: the planner's own
@@ -184,9 +184,13 @@ fn budgets_left(view: &View<'_>, kind: &InstanceType) -> bool {
     let all: i32 = view.pools().map(|(pool, plan)| nodes(pool, plan)).sum();
     let dearest = |pool: &Pool| declared(pool).iter().map(|t| t.hourly_cost).max().unwrap_or_default();
     let cost: Money = view.pools().map(|(pool, plan)| hourly(pool, plan).max(dearest(pool).times(i64::from(nodes(pool, plan))))).sum();
-    view.holding().filter_map(|(sale, _)| sale.spec.budget.as_ref()).all(|budget| {
-        budget.max_nodes.is_none_or(|max| all < max) && budget.max_hourly_cost.is_none_or(|max| cost + kind.hourly_cost <= max)
-    })
+    let within = |(sale, plan): &SaleView<'_>| {
+        let Some(budget) = &sale.spec.budget else { return true };
+        budget.max_nodes.is_none_or(|max| all < max)
+            && budget.max_hourly_cost.is_none_or(|max| cost + kind.hourly_cost <= max)
+            && spending::certain(sale, plan, cost + kind.hourly_cost)
+    };
+    view.holding().all(|one| within(&one))
 }
 
 fn timely(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use onsale_api::{
-    Phase, Reason, WorkloadPlacementSpec,
-    onsale::{Entered, TargetKind},
+    Money, Phase, Reason, WorkloadPlacementSpec,
+    onsale::{Cost, Entered, Spent, TargetKind},
     placement::{FloorField, FloorKind},
 };
 use onsale_planner::{
@@ -366,7 +366,15 @@ fn sale_plan() -> SalePlan {
         invalid: None,
         waiting_for: Vec::new(),
         unplaced: 0,
-        cost: Default::default(),
+        // More than the nodes of any test cost: what is there is paid for.
+        cost: Cost {
+            spent: Some(Spent {
+                until: time("2026-12-05T17:30:00Z").unwrap(),
+                amount: Money::default(),
+                hourly: Money::from_micros(99_000_000),
+            }),
+            ..Cost::default()
+        },
         pools: vec!["near".into(), "far".into()].into(),
         late_start: false,
         frozen: None,

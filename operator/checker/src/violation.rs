@@ -43,6 +43,10 @@ pub enum Rule {
     BudgetNodes,
     /// New nodes keep the sale's `budget.maxHourlyCost`.
     BudgetCost,
+    /// New nodes keep the sale's `budget.maxTotalCost`, from its start to its end, with what was spent before.
+    BudgetTotal,
+    /// What was spent stays so, and what is there is paid for.
+    Spent,
     /// New nodes find free addresses in the pools' subnets, as far as the cloud said how many there are.
     Addresses,
     /// New nodes keep the account's vCPU quotas, as far as the cloud said what they are.

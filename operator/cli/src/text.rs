@@ -190,7 +190,8 @@ impl Page<'_> {
         let budget = cost.max_hourly.map(|m| format!(" of {m}")).unwrap_or_default();
         rows.push(vec!["all".to_owned(), String::new(), nodes, limit, format!("{}{budget}", money(cost.hourly))]);
         self.table(&rows, &[]);
-        let line = format!("  {} for the whole window", money(cost.window));
+        let most = cost.max_total.map(|m| format!(" of {m}")).unwrap_or_default();
+        let line = format!("  {}{most} for the whole window", money(cost.window));
         self.line(&line);
         let recorded: Vec<String> = self.sale.pools.iter().flat_map(|p| p.recorded.iter().map(|r| format!("  {}: {r}", p.name))).collect();
         if !recorded.is_empty() {

@@ -77,7 +77,7 @@ spec:
   duration: 10m
   workloads:
   - {target: {kind: Deployment, name: web}, peakReplicas: 7, dependencies: [{site: dc, serialCalls: 3}], maxLatency: 1s, sessionLength: 10s}
-  budget: {maxNodes: 3, maxHourlyCost: "5"}
+  budget: {maxNodes: 3, maxHourlyCost: "5", maxTotalCost: "9.50"}
 "#;
 
 fn cases() -> Config {

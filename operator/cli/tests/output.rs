@@ -72,6 +72,19 @@ fn a_budget_that_is_too_small_is_a_no_go_that_says_what_would_do() {
 }
 
 #[test]
+fn a_total_that_is_too_small_is_a_no_go_and_what_the_window_costs_is_enough() {
+    let total = |max: &str| changed("maxHourlyCost: \"80\"", &format!("maxHourlyCost: \"80\", maxTotalCost: \"{max}\""), &[]);
+    let (code, text, _) = total("57");
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(text.split("\n\nTIMELINE").next().unwrap());
+    assert!(text.contains(" of 57.00 for the whole window"), "{text}");
+    let (code, text, _) = total("58.32");
+    assert_eq!((code, text.contains("\n  58.32 of 58.32 for the whole window\n")), (0, true), "{text}");
+    // What is proposed is true, and one less is not enough.
+    assert_eq!(total("58").0, 0);
+}
+
+#[test]
 fn two_bounds_at_once_are_told_together() {
     let (code, text, _) = changed("{maxNodes: 90, maxHourlyCost: \"80\"}", "{maxNodes: 60, maxHourlyCost: \"40\"}", &[]);
     assert_eq!(code, 2);

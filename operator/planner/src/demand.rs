@@ -288,6 +288,7 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
         index,
         id: workload.id.clone(),
         sale,
+        most_hourly: None,
         requests: target.requests.clone(),
         distances: if all_reached {
             demand.distances.clone()

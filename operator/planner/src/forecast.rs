@@ -16,7 +16,7 @@ use crate::{
     lifecycle::{self, Draft},
     packing::{BinState, Keep, Packed, Packer, Packing, Rooms, Taken, Work},
     plan::WorkloadPlan,
-    sales,
+    sales, spending,
 };
 
 /// What one sale would get.
@@ -45,6 +45,9 @@ pub struct Outlook {
 
 /// Sales whose ready-by lie closer together are prepared together, and packed as one; otherwise the earlier one keeps what it has.
 const TOGETHER: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often a sale is packed anew because its nodes take longer than was thought, and cost more.
+const MOST_ROUNDS: usize = 4;
 
 /// What some sales hold for one workload.
 struct Tenant {
@@ -208,15 +211,14 @@ impl<'a> Sweep<'a> {
         let work = |(index, (users, demand)): (&usize, &(Vec<usize>, Demand))| {
             demand::work(self.seen, *index, demand).map(|work| unhindered(Work { sale: users[0], ..work }))
         };
-        let works: Vec<Work> = wanted.iter().filter_map(work).collect();
-        let packed = self.packer.place(&works);
+        let mut works: Vec<Work> = wanted.iter().filter_map(work).collect();
+        let (packed, mut opened) = self.place(&mut works);
         let mut taken: BTreeMap<usize, Vec<Taken>> = BTreeMap::new();
         for one in std::mem::take(&mut self.packer.taken) {
             taken.entry(one.work).or_default().push(one);
         }
-        let mut opened: BTreeMap<usize, Opened<'a>> = BTreeMap::new();
-        for (index, (users, _)) in &wanted {
-            self.open(opened.entry(users[0]).or_default(), taken.get(index).map_or(&[], Vec::as_slice));
+        for (pool, n) in opened.values().flat_map(Opened::used) {
+            *self.in_use.entry(pool).or_default() += n;
         }
         let expected = sales.iter().map(|sale| self.expected(*sale, &wanted, &packed, opened.remove(sale).unwrap_or_default())).collect();
         for (work, (sales, _)) in wanted {
@@ -247,20 +249,54 @@ impl<'a> Sweep<'a> {
         users.into_iter().map(of).collect()
     }
 
-    /// Counts the nodes that these are the first to use.
-    fn open(&mut self, opened: &mut Opened<'a>, taken: &[Taken]) {
-        opened.fresh |= !taken.is_empty();
-        for one in taken.iter().filter(|one| one.first) {
+    /// Packs these, each within what its sale may spend. How long that is held depends on the lead time, and so on how many nodes come: first it is taken to be
+    /// held from ready-by on, and where that was too little it is packed again, as if it took as long as it then did.
+    fn place(&mut self, works: &mut [Work]) -> (BTreeMap<usize, Packed>, BTreeMap<usize, Opened<'a>>) {
+        let (seen, drafts, begun) = (self.seen, self.drafts, self.packer.mark());
+        let mut leads: BTreeMap<usize, SignedDuration> = BTreeMap::new();
+        let mut round = 1;
+        loop {
+            let lead = |sale: usize| leads.get(&sale).copied().unwrap_or_default();
+            works.iter_mut().for_each(|w| w.most_hourly = spending::most_hourly(seen, w.sale, &drafts[w.sale], lead(w.sale)));
+            let packed = self.packer.place(works);
+            let opened = self.opened(works);
+            let longer = |(sale, opened): (&usize, &Opened<'_>)| {
+                let lead = self.lead(*sale, &opened.launched, opened.fresh);
+                let too_dear = spending::most_hourly(seen, *sale, &drafts[*sale], lead).is_some_and(|most| opened.hourly > most);
+                (too_dear && leads.get(sale).is_none_or(|before| lead > *before)).then_some((*sale, lead))
+            };
+            let longer: Vec<(usize, SignedDuration)> = opened.iter().filter_map(longer).collect();
+            if longer.is_empty() || round == MOST_ROUNDS {
+                return (packed, opened);
+            }
+            leads.extend(longer);
+            self.packer.go_back(begun);
+            round += 1;
+        }
+    }
+
+    fn lead(&self, sale: usize, launched: &BTreeMap<&str, i32>, fresh: bool) -> SignedDuration {
+        sales::lead_time(self.seen, &self.drafts[sale], launched, fresh, sales::scaled_by_hpa(self.seen, sale))
+    }
+
+    /// The nodes that these are the first to use, by the sale that pays for them.
+    fn opened(&self, works: &[Work]) -> BTreeMap<usize, Opened<'a>> {
+        let payers: BTreeMap<usize, usize> = works.iter().map(|work| (work.index, work.sale)).collect();
+        let mut all: BTreeMap<usize, Opened<'a>> = BTreeMap::new();
+        for one in &self.packer.taken {
+            let Some(payer) = payers.get(&one.work) else { continue };
+            let opened = all.entry(*payer).or_default();
+            opened.fresh = true;
             let bin = &self.packer.bins.all[one.bin];
-            let Some(instance_type) = bin.instance_type.clone() else { continue };
-            let (pool, hourly, launched) = (self.pool_of(one), bin.hourly, bin.state >= BinState::Launching);
-            *self.in_use.entry(pool).or_default() += 1;
-            *opened.nodes.entry(pool.to_owned()).or_default().entry(instance_type).or_default() += 1;
-            opened.hourly = opened.hourly + hourly;
-            if launched {
+            let Some(instance_type) = bin.instance_type.clone().filter(|_| one.first) else { continue };
+            let pool = self.pool_of(one);
+            *opened.nodes.entry(pool).or_default().entry(instance_type).or_default() += 1;
+            opened.hourly = opened.hourly + bin.hourly;
+            if bin.state >= BinState::Launching {
                 *opened.launched.entry(pool).or_default() += 1;
             }
         }
+        all
     }
 
     fn expected(
@@ -274,16 +310,14 @@ impl<'a> Sweep<'a> {
             let (_, demand) = wanted.get(index)?;
             Some(floors::plan(&floors::Case { seen: self.seen, index: *index, demand, packed: packed.get(index), rooms: self.rooms }))
         };
-        let by_hpa = sales::scaled_by_hpa(self.seen, sale);
-        let lead = |nodes: &BTreeMap<&str, i32>| sales::lead_time(self.seen, &self.drafts[sale], nodes, opened.fresh, by_hpa);
-        let (used, in_time) = (opened.used(), lead(&opened.launched));
+        let (used, in_time) = (opened.used(), self.lead(sale, &opened.launched, opened.fresh));
         let starts = lifecycle::starts_now(&self.seen.sales[sale], &self.drafts[sale], in_time, self.seen.now);
         let ours = self.seen.named(sale).iter().flatten().filter(|_| !starts);
         Expected {
             workloads: ours.filter_map(plan).collect(),
             lead: in_time,
-            lead_anew: if used == opened.launched { in_time } else { lead(&used) },
-            nodes: opened.nodes,
+            lead_anew: if used == opened.launched { in_time } else { self.lead(sale, &used, opened.fresh) },
+            nodes: opened.nodes.into_iter().map(|(pool, types)| (pool.to_owned(), types)).collect(),
             hourly: opened.hourly,
         }
     }
@@ -294,15 +328,15 @@ impl<'a> Sweep<'a> {
 struct Opened<'a> {
     /// Replicas were placed at all.
     fresh: bool,
-    nodes: BTreeMap<String, BTreeMap<String, i32>>,
+    nodes: BTreeMap<&'a str, BTreeMap<String, i32>>,
     hourly: Money,
     /// Nodes that are not there yet, by pool.
     launched: BTreeMap<&'a str, i32>,
 }
 
-impl Opened<'_> {
+impl<'a> Opened<'a> {
     /// All its nodes by pool.
-    fn used(&self) -> BTreeMap<&str, i32> {
-        self.nodes.iter().map(|(pool, types)| (pool.as_str(), types.values().sum())).collect()
+    fn used(&self) -> BTreeMap<&'a str, i32> {
+        self.nodes.iter().map(|(pool, types)| (*pool, types.values().sum())).collect()
     }
 }

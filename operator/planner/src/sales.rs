@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
     Money, Phase, Reason,
-    onsale::{Combine, Cost, OnShortfall},
+    onsale::{Combine, OnShortfall},
     placement::FloorKind,
 };
 
@@ -18,6 +18,7 @@ use crate::{
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
     snapshot::{Pool, Sale, SaleId, Workload},
+    spending,
 };
 
 /// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
@@ -66,6 +67,8 @@ pub struct Scope<'a> {
     pub ours: Vec<&'a WorkloadPlan>,
     /// Price per hour of the rented nodes at its charge.
     pub hourly: Money,
+    /// The same of those that there are now.
+    pub held: Money,
     /// When the nodes of a pool that are planned or on their way are Ready; pools that wait for none are left out.
     pub nodes_ready: &'a BTreeMap<&'a str, Timestamp>,
 }
@@ -90,7 +93,7 @@ pub fn plan(scope: &Scope<'_>, index: usize, draft: &Draft) -> SalePlan {
         waiting_for: if shown { waiting(scope, index, &short) } else { Vec::new() },
         unplaced: if shown { ours.iter().map(|w| short(w)).sum() } else { 0 },
         looked_at_from,
-        cost: cost(scope, sale, draft.times),
+        cost: spending::cost(scope.seen, sale, draft, scope.hourly, scope.held),
         pools: draft.pools.names(),
         late_start: late_start(sale, draft),
         frozen: None,
@@ -244,16 +247,6 @@ pub fn hourly(packing: &Packing<'_>) -> BTreeMap<usize, Money> {
         }
     }
     charges
-}
-
-fn cost(scope: &Scope<'_>, sale: &Sale, times: Option<Times>) -> Cost {
-    let hourly = scope.hourly;
-    let held = times.map_or(0, |t| t.ends_at.duration_since(t.starts_at).as_secs() + sale.spec.return_over.get().as_secs());
-    /// An estimate has no more digits than money has.
-    const CENT: i128 = 10_000;
-    let window = i128::from(hourly.micros()) * i128::from(held.max(0)) / 3_600;
-    let window = (window + CENT - 1) / CENT * CENT;
-    Cost { hourly, window: Money::from_micros(i64::try_from(window).unwrap_or(i64::MAX)) }
 }
 
 /// Started later than computed: created late, or nobody was there to start it.

@@ -6,7 +6,7 @@
 //! - `shop.rs`: a small ticket shop with an operator, sales that last seconds; `clean.rs`: how they must end; `wall.rs`: writes that
 //!   are refused for a while
 //! - one file per subject: `bed` (the bed itself), `leftovers` (nothing outlives it), `emulator` (EC2's own tests), `refusals` (bad manifests), `conformance` (the API server, as nights have it), `nights` (whole sales), `examples` (those of `examples/`), `edits` (deleted,
-//!   suspended, changed), `faults` (cloud, nodes, wishes), `hpa`, `neighbours` (what is left alone), `restarts` (operators that die)
+//!   suspended, changed), `faults` (cloud, nodes, wishes), `hpa`, `neighbours` (what is left alone), `preview` (`kubectl onsale plan`), `restarts` (operators that die)
 //!
 //! A new subject: a file with `pub fn cases() -> Vec<Case>`, and its line in `main`.
 #![expect(clippy::disallowed_methods, reason = "end-to-end tests wait for real processes on the real clock")]
@@ -23,6 +23,7 @@ mod hpa;
 mod leftovers;
 mod neighbours;
 mod nights;
+mod preview;
 mod refusals;
 mod restarts;
 mod scene;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         nights::cases(),
         edits::cases(),
         neighbours::cases(),
+        preview::cases(),
         restarts::cases(),
         examples::cases(),
     ];

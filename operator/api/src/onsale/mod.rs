@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{GoDuration, Money, Percent, pool::Tier};
 
-pub use status::{Cost, Entered, OnSaleStatus, PoolProgress, Report, WaitingFor, WorkloadProgress};
+pub use status::{Cost, Entered, OnSaleStatus, PoolProgress, Report, Spent, WaitingFor, WorkloadProgress};
 
 /// What must be Ready when.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -241,6 +241,10 @@ pub struct Budget {
     /// Most that all rented nodes together may cost per hour: a decimal in quotes such as "70" or "70.50", in the currency of the pools' hourlyCost. Unset: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_hourly_cost: Option<Money>,
+    /// Most that all rented nodes together may cost in the whole window: what was spent so far, and what the nodes of the plan cost until opensAt + duration + returnOver. A decimal in quotes such as "70" or "70.50", in the
+    /// currency of the pools' hourlyCost. Unset: no bound. May be changed at any time: nodes that are there stay, and nothing new is launched beyond it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_total_cost: Option<Money>,
 }
 
 /// Where a sale is in its life.

@@ -140,8 +140,23 @@ pub struct PoolProgress {
 pub struct Cost {
     /// Per hour at the peak of the plan.
     pub hourly: Money,
-    /// Estimate for the whole window.
+    /// Estimate for the whole window: what was spent, and what the nodes of the plan cost until opensAt + duration + returnOver.
     pub window: Money,
+    /// What was spent so far. Unset until preparing starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
+}
+
+/// Money spent on rented nodes. It is summed up when their price per hour changes, not from minute to minute.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Spent {
+    /// Spent until then.
+    pub until: Time,
+    /// How much.
+    pub amount: Money,
+    /// Price per hour since then.
+    pub hourly: Money,
 }
 
 /// What cannot be had, why, and when that may change.

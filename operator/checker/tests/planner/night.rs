@@ -124,6 +124,7 @@ impl Night {
             if let Some(sale) = self.all.sales.iter_mut().find(|s| s.id == sale_plan.id) {
                 sale.status.phase = Some(sale_plan.phase);
                 sale.status.entered = sale_plan.entered.clone();
+                sale.status.cost = Some(sale_plan.cost.clone());
                 sale.status.opens_at = sale_plan.times.map(|t| Time(t.opens_at));
                 sale.status.ready_by = sale_plan.times.map(|t| Time(t.ready_by));
                 sale.status.ends_at = sale_plan.times.map(|t| Time(t.ends_at));

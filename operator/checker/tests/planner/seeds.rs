@@ -97,6 +97,8 @@ pub struct SaleSeed {
     pub nodes: Option<i32>,
     /// `maxHourlyCost`.
     pub cost: Option<i32>,
+    /// `maxTotalCost`, in tenths.
+    pub total: Option<i32>,
     /// `maxSharePerPool`.
     pub share: Option<u16>,
     /// `maxLatency` in milliseconds.
@@ -167,11 +169,12 @@ fn works() -> impl Strategy<Value = WorkSeed> {
 
 fn sales() -> impl Strategy<Value = SaleSeed> {
     let wish = (prop::bool::weighted(0.2), -150..=300_i64, vec(option::weighted(0.7, 1..=60_i32), 5));
-    let bounds = (option::weighted(0.3, 0..=6_i32), option::weighted(0.3, 0..=4_i32), option::weighted(0.3, 20..=100_u16));
+    let money = (option::weighted(0.3, 0..=4_i32), option::weighted(0.3, 0..=30_i32));
+    let bounds = (option::weighted(0.3, 0..=6_i32), money, option::weighted(0.3, 20..=100_u16));
     let reach = (option::weighted(0.3, 1..=300_i64), option::weighted(0.2, 0..=1_u8), option::weighted(0.7, 1..=12_i32), any::<bool>());
     let residency = (option::weighted(0.2, 1..=7_u8), option::weighted(0.2, 1..=15_u8));
     (wish, bounds, reach, residency, 0..=12_u8).prop_map(|(wish, bounds, (latency, fleet, calls, max), (tiers, zones), mode)| {
-        let ((other, opens, peaks), (nodes, cost, share)) = (wish, bounds);
-        SaleSeed { other, opens, peaks, nodes, cost, share, latency, fleet, tiers, zones, calls, max, mode }
+        let ((other, opens, peaks), (nodes, (cost, total), share)) = (wish, bounds);
+        SaleSeed { other, opens, peaks, nodes, cost, total, share, latency, fleet, tiers, zones, calls, max, mode }
     })
 }

@@ -221,7 +221,10 @@ fn bounds(spec: &mut serde_json::Value, seed: &SaleSeed) {
     if let Some(cost) = seed.cost {
         budget["maxHourlyCost"] = json!(format!("0.{cost}"));
     }
-    if seed.nodes.is_some() || seed.cost.is_some() {
+    if let Some(tenths) = seed.total {
+        budget["maxTotalCost"] = json!(format!("{}.{}", tenths / 10, tenths % 10));
+    }
+    if budget != json!({}) {
         spec["budget"] = budget;
     }
     if let Some(fleet) = seed.fleet {

@@ -234,6 +234,7 @@ impl View<'_> {
             hourly: if zero { Money::default() } else { self.told.cost.hourly },
             window: if zero { Money::default() } else { self.told.cost.window },
             max_hourly: budget.max_hourly_cost,
+            max_total: budget.max_total_cost,
             nodes: pools.iter().flat_map(|p| &p.rented).map(|r| r.count).sum(),
             max_nodes: budget.max_nodes,
         }

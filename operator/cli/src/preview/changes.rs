@@ -19,6 +19,8 @@ const MOST_LATENCY: i64 = 3_600_000_000;
 const MOST_VCPUS: i64 = 10_000_000;
 /// Addresses of the largest network that a VPC may have.
 const MOST_ADDRESSES: i64 = 65_536;
+/// A whole unit of money, in millionths.
+const UNIT: i64 = 1_000_000;
 /// The most replicas that the schema allows a workload.
 const MOST_REPLICAS: i64 = 10_000;
 
@@ -30,6 +32,8 @@ enum Bound {
     BudgetNodes,
     /// In whole units of money.
     BudgetCost,
+    /// In whole units of money.
+    BudgetTotal,
     ScalerMax(usize),
     /// vCPUs of the quota with this index in [`Attempt::quotas`].
     Quota(usize),
@@ -96,6 +100,7 @@ impl Attempt<'_> {
         let budget = sale.spec.budget.clone().unwrap_or_default();
         all.extend(budget.max_nodes.map(|_| Bound::BudgetNodes));
         all.extend(budget.max_hourly_cost.map(|_| Bound::BudgetCost));
+        all.extend(budget.max_total_cost.map(|_| Bound::BudgetTotal));
         for id in sale.workload_ids() {
             let scaled = |w: &onsale_planner::snapshot::Workload| w.id == id && w.target.as_ref().is_some_and(|t| t.max.is_some());
             all.extend(self.seen.workloads.iter().position(scaled).map(Bound::ScalerMax));
@@ -136,7 +141,8 @@ impl Attempt<'_> {
             }
             Bound::Addresses(n) => self.free_addresses(*n),
             Bound::BudgetNodes => budget().max_nodes.unwrap_or_default().into(),
-            Bound::BudgetCost => budget().max_hourly_cost.unwrap_or_default().micros() / 1_000_000,
+            Bound::BudgetCost => budget().max_hourly_cost.unwrap_or_default().micros() / UNIT,
+            Bound::BudgetTotal => budget().max_total_cost.unwrap_or_default().micros() / UNIT,
             Bound::ScalerMax(n) => self.seen.workloads[*n].target.as_ref().and_then(|t| t.max).unwrap_or_default().into(),
             Bound::MaxLatency(n) => sale.spec.workloads[*n].max_latency.unwrap_or_default().micros(),
         }
@@ -147,7 +153,7 @@ impl Attempt<'_> {
             Bound::PoolNodes(_) | Bound::PoolNodesEach(_) | Bound::BudgetNodes => MOST_NODES,
             Bound::Quota(_) => MOST_VCPUS,
             Bound::Addresses(_) => MOST_ADDRESSES,
-            Bound::BudgetCost => 999_999_999,
+            Bound::BudgetCost | Bound::BudgetTotal => 999_999_999,
             Bound::ScalerMax(_) => MOST_REPLICAS,
             Bound::MaxLatency(_) => MOST_LATENCY,
         }
@@ -174,8 +180,10 @@ impl Attempt<'_> {
             }
             Bound::BudgetNodes => seen.sales[self.sale].spec.budget.get_or_insert_default().max_nodes = Some(number),
             Bound::BudgetCost => {
-                let money = Money::from_micros(value.saturating_mul(1_000_000));
-                seen.sales[self.sale].spec.budget.get_or_insert_default().max_hourly_cost = Some(money);
+                seen.sales[self.sale].spec.budget.get_or_insert_default().max_hourly_cost = Some(Money::from_micros(UNIT).times(value));
+            }
+            Bound::BudgetTotal => {
+                seen.sales[self.sale].spec.budget.get_or_insert_default().max_total_cost = Some(Money::from_micros(UNIT).times(value));
             }
             Bound::ScalerMax(n) => {
                 if let Some(target) = seen.workloads[*n].target.as_mut() {
@@ -257,6 +265,10 @@ impl Attempt<'_> {
             Bound::BudgetCost => {
                 let now = self.seen.sales[self.sale].spec.budget.clone().unwrap_or_default().max_hourly_cost.unwrap_or_default();
                 format!("budget.maxHourlyCost of the sale: \"{now}\" -> \"{value}\"")
+            }
+            Bound::BudgetTotal => {
+                let now = self.seen.sales[self.sale].spec.budget.clone().unwrap_or_default().max_total_cost.unwrap_or_default();
+                format!("budget.maxTotalCost of the sale: \"{now}\" -> \"{value}\"")
             }
             Bound::ScalerMax(n) => {
                 let work = &self.seen.workloads[*n];

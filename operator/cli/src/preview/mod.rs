@@ -232,6 +232,9 @@ pub struct CostPreview {
     /// The sale's `budget.maxHourlyCost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_hourly: Option<Money>,
+    /// The sale's `budget.maxTotalCost`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total: Option<Money>,
     /// Rented nodes at the peak.
     pub nodes: i32,
     /// The sale's `budget.maxNodes`.

@@ -195,6 +195,7 @@ impl Stage {
             let mut status = sale.status.clone();
             status.phase = Some(told.phase);
             status.entered = told.entered.clone();
+            status.cost = Some(told.cost.clone());
             status.opens_at = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.opens_at));
             status.starts_at = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.starts_at));
             if status.phase != sale.status.phase {

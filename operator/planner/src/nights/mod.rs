@@ -251,7 +251,7 @@ fn on_the_way_back_a_node_that_only_lost_its_link_keeps_its_pods() {
 fn a_list_that_fails_once_makes_nobody_pay_twice() {
     let mut world = shop();
     world.capacity.insert("lz".into(), 2);
-    world.seen.sales[0].spec.budget = Some(onsale_api::onsale::Budget { max_nodes: Some(8), max_hourly_cost: None });
+    world.seen.sales[0].spec.budget = Some(onsale_api::onsale::Budget { max_nodes: Some(8), ..Default::default() });
     world.run_until("2026-12-05T16:44:10Z");
     let launched = world.rented();
     let list = world.seen.pools[1].instances.take();

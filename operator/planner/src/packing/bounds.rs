@@ -177,13 +177,18 @@ impl<'a> Bounds<'a> {
         pools::short(pool, instance_type).or_else(|| self.seen.quotas.refused(pool, instance_type))
     }
 
-    /// Whether a new node that nobody uses any more may be used again: what it takes of what pools share may be taken.
-    pub fn may_reopen(&self, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
+    /// Whether a new node that nobody uses any more may be used again, as if it were opened now: an earlier sale, which opened it in a forecast, may have more to
+    /// spend than this one.
+    pub fn may_reopen(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
         if bin.state != BinState::New || bin.used() {
             return Ok(());
         }
         match (self.seen.pool(&bin.pool), &bin.instance_type) {
-            (Some(pool), Some(instance_type)) => shared::suffice(self.seen, pool, instance_type, bins),
+            (Some(pool), Some(instance_type)) => {
+                self.within_limits(work, pool, bins)?;
+                self.within_budget(work, bin.hourly, bins)?;
+                shared::suffice(self.seen, pool, instance_type, bins)
+            }
             _ => Ok(()),
         }
     }
@@ -242,9 +247,13 @@ impl<'a> Bounds<'a> {
         if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
             return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
         }
-        let spent = || ours().map(|b| b.hourly).chain(overdue()).sum::<Money>();
-        if budget.max_hourly_cost.is_some_and(|most| spent() + hourly > most) {
+        let charge = || ours().map(|b| b.hourly).chain(overdue()).sum::<Money>();
+        if budget.max_hourly_cost.is_some_and(|most| charge() + hourly > most) {
             return no(Reason::BudgetReached, "budget.maxHourlyCost of the sale is reached: raise it or lower peakReplicas".to_owned());
+        }
+        if work.most_hourly.is_some_and(|most| charge() + hourly > most) {
+            let message = "budget.maxTotalCost of the sale is reached: raise it, shorten duration or lower peakReplicas".to_owned();
+            return no(Reason::BudgetReached, message);
         }
         Ok(())
     }

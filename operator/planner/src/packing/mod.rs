@@ -18,7 +18,7 @@ mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onsale_api::{onsale::Budget, placement::Distance};
+use onsale_api::{Money, onsale::Budget, placement::Distance};
 
 use crate::{
     index::Indexed,
@@ -43,6 +43,8 @@ pub struct Work {
     pub id: WorkloadId,
     /// Index of the sale in [`Snapshot::sales`] whose budget pays for new nodes, or [`NO_SALE`].
     pub sale: usize,
+    /// The most per hour that what is left of its sale's `budget.maxTotalCost` pays for until everything is back; `None`: no bound.
+    pub most_hourly: Option<Money>,
     /// What one pod asks for.
     pub requests: Resources,
     /// Pools that may hold it, nearest first.

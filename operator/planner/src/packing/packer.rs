@@ -39,7 +39,7 @@ pub(super) type Guide = BTreeMap<usize, Most>;
 
 /// A point in the packing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+pub struct Mark {
     taken: usize,
     bins: usize,
 }
@@ -82,7 +82,8 @@ impl<'a> Packer<'a> {
     }
 
     /// What can be gone back to.
-    pub(super) const fn mark(&self) -> Mark {
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
         Mark { taken: self.taken.len(), bins: self.bins.all.len() }
     }
 
@@ -215,7 +216,7 @@ impl<'a> Packer<'a> {
     }
 
     /// Undoes everything since.
-    pub(super) fn go_back(&mut self, to: Mark) {
+    pub fn go_back(&mut self, to: Mark) {
         for taken in self.taken.split_off(to.taken).into_iter().rev() {
             self.give_back(taken);
             if taken.charged {
@@ -290,7 +291,7 @@ impl<'a> Packer<'a> {
         self.bounds.may_hold_more(work, pool, place.count, zones)?;
         while let Some(at) = self.bins.with_room(self.bounds.seen, pool, place.from, work, self.keep) {
             let bin = self.bins.in_pool(pool)[at];
-            if self.bounds.may_reopen(&self.bins.all[bin], &self.bins).is_ok() {
+            if self.bounds.may_reopen(work, &self.bins.all[bin], &self.bins).is_ok() {
                 place.from = at;
                 return Ok(bin);
             }

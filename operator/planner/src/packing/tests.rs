@@ -34,6 +34,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
         index,
         id: crate::testing::deployment(&wish.target.name),
         sale: 0,
+        most_hourly: None,
         requests: vector(1_000, 2, 1),
         distances: distances(wish, &refs, &refs).near_to_far,
         closed: 0,
@@ -111,7 +112,7 @@ fn shares_limits_and_budget_leave_replicas_without_a_place_and_say_why() {
     assert_eq!(last, "the nodes of pool dc are full");
 
     limited.seen.sales[0].spec.budget =
-        Some(onsale_api::onsale::Budget { max_nodes: None, max_hourly_cost: Some("1.70".parse().unwrap()) });
+        Some(onsale_api::onsale::Budget { max_hourly_cost: Some("1.70".parse().unwrap()), ..Default::default() });
     let packed = limited.pack().works[&0].clone();
     assert_eq!(packed.by_pool["lz"], 28);
     assert_eq!(said(&packed).0.reason, Reason::BudgetReached);

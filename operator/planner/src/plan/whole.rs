@@ -17,6 +17,7 @@ use crate::{
     packing::{Bin, Keep, Packing, Rooms, Work, pack},
     pools, sales,
     snapshot::{Pool, Snapshot},
+    spending,
 };
 
 pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
@@ -44,7 +45,10 @@ fn active<'a>(seen: &'a Indexed<'a>, drafts: &[Draft]) -> (Vec<Demand>, Packing<
     let frozen: BTreeSet<usize> = (0..drafts.len()).filter(|i| sales::frozen(seen, *i, &drafts[*i]).is_some()).collect();
     let scope = demand::Scope { seen, drafts, active: true, also: &[], frozen: &frozen };
     let demands: Vec<Demand> = (0..seen.workloads.len()).map(|i| demand::demand(&scope, i)).collect();
-    let packing = pack(seen, &works(seen, &demands), Keep::Bound);
+    let left = spending::left(seen, drafts);
+    let bounded = |work: Work| Work { most_hourly: left.get(&work.sale).copied(), ..work };
+    let works: Vec<Work> = works(seen, &demands).into_iter().map(bounded).collect();
+    let packing = pack(seen, &works, Keep::Bound);
     (demands, packing)
 }
 
@@ -163,7 +167,8 @@ fn sale_plans(
     pools: &[PoolPlan],
     outlook: &Outlook,
 ) -> Vec<SalePlan> {
-    let (hourly, nodes_ready) = (sales::hourly(packing), sales::nodes_ready(seen, packing));
+    let (hourly, held) = (sales::hourly(packing), spending::held(seen, drafts, packing));
+    let nodes_ready = sales::nodes_ready(seen, packing);
     let mut plans = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.iter_mut().enumerate() {
         let (ours, hourly) = match outlook.sales.get(&index) {
@@ -171,7 +176,8 @@ fn sale_plans(
             None if draft.looked_at_from(&seen.settings, seen.now).is_some() => (Vec::new(), Money::default()),
             None => (seen.named(index).iter().flatten().map(|i| &workloads[*i]).collect(), hourly.get(&index).copied().unwrap_or_default()),
         };
-        let scope = sales::Scope { seen, ours, hourly, nodes_ready: &nodes_ready };
+        let held = held.get(&index).copied().unwrap_or_default();
+        let scope = sales::Scope { seen, ours, hourly, held, nodes_ready: &nodes_ready };
         let mut plan = sales::plan(&scope, index, draft);
         if promote(&plan, draft, index, seen, pools) {
             plan = sales::plan(&scope, index, draft);
@@ -242,6 +248,7 @@ fn next_change(
     for ((sale, draft), plan) in seen.sales.iter().zip(drafts).zip(sales) {
         let Some(times) = plan.times else { continue };
         instants.extend(plan.looked_at_from);
+        instants.extend(spending::affordable_at(seen, sale, draft, plan));
         match plan.phase {
             Phase::Scheduled if sale.spec.mode == Mode::Live => instants.push(times.starts_at),
             Phase::Scheduled => instants.extend([times.starts_at, times.ends_at]),

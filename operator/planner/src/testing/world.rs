@@ -106,6 +106,7 @@ impl World {
             status.starts_at = sale_plan.times.map(|t| Time(t.starts_at));
             status.ready_by = sale_plan.times.map(|t| Time(t.ready_by));
             status.ends_at = sale_plan.times.map(|t| Time(t.ends_at));
+            status.cost = Some(sale_plan.cost.clone());
             if status.phase != sale.status.phase {
                 self.log.push(format!("{} {} {:?}", self.now, sale.id.name, sale_plan.phase));
             }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
     GoDuration, OnSaleStatus, Phase, Reason,
-    onsale::{PoolProgress, Report, WaitingFor, WorkloadProgress},
+    onsale::{Cost, PoolProgress, Report, WaitingFor, WorkloadProgress},
     placement::Distance,
 };
 use onsale_planner::{
@@ -51,7 +51,7 @@ pub fn status(sale: &Sale, plan: &SalePlan, material: &Material<'_>) -> OnSaleSt
     };
     // What a sale that is over did is history: it does not follow what others do to its workloads later.
     if over {
-        new.cost.clone_from(&old.cost);
+        new.cost = old.cost.clone().map(|cost| Cost { spent: plan.cost.spent.clone(), ..cost });
     } else {
         new.workloads = workloads.iter().map(|w| workload_progress(w)).collect();
         new.pools = pool_progress(plan, &workloads, material);
