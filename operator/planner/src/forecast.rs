@@ -13,10 +13,11 @@ use crate::{
     demand::{self, Demand},
     floors,
     index::Indexed,
+    launch_rate,
     lifecycle::Draft,
     packing::{BinState, Keep, Packed, Packer, Rooms, Taken, Work},
     plan::WorkloadPlan,
-    sales,
+    sales::{self, Opening},
 };
 
 /// What one sale would get.
@@ -211,11 +212,17 @@ impl<'a> Sweep<'a> {
             taken.entry(one.work).or_default().push(one);
         }
         let mut opened: BTreeMap<usize, Opened<'a>> = BTreeMap::new();
+        let mut all = Opened::default();
         for (index, (users, _)) in &wanted {
-            self.open(opened.entry(users[0]).or_default(), taken.get(index).map_or(&[], Vec::as_slice));
+            let of = self.open(taken.get(index).map_or(&[], Vec::as_slice));
+            all.add(&of, false);
+            for (turn, user) in users.iter().enumerate() {
+                opened.entry(*user).or_default().add(&of, turn == 0);
+            }
         }
-        let expected = sales.iter().map(|sale| self.expected(*sale, &wanted, &packed, opened.remove(sale).unwrap_or_default())).collect();
-        for (work, (sales, _)) in wanted {
+        let round = Round { wanted, packed, all };
+        let expected = sales.iter().map(|sale| self.expected(*sale, &round, opened.remove(sale).unwrap_or_default())).collect();
+        for (work, (sales, _)) in round.wanted {
             let until = sales.iter().filter_map(|sale| gone_by(self.seen, self.drafts, *sale)).max();
             if let Some((until, taken)) = until.zip(taken.remove(&work)) {
                 self.tenants.push(Tenant { work, sales, until, taken });
@@ -244,8 +251,8 @@ impl<'a> Sweep<'a> {
     }
 
     /// Counts the nodes that these are the first to use.
-    fn open(&mut self, opened: &mut Opened<'a>, taken: &[Taken]) {
-        opened.fresh |= !taken.is_empty();
+    fn open(&mut self, taken: &[Taken]) -> Opened<'a> {
+        let mut opened = Opened { fresh: !taken.is_empty(), ..Opened::default() };
         for one in taken.iter().filter(|one| one.first) {
             let bin = &self.packer.bins.all[one.bin];
             let Some(instance_type) = bin.instance_type.clone() else { continue };
@@ -253,48 +260,129 @@ impl<'a> Sweep<'a> {
             *self.in_use.entry(pool).or_default() += 1;
             *opened.nodes.entry(pool.to_owned()).or_default().entry(instance_type).or_default() += 1;
             opened.hourly = opened.hourly + hourly;
+            *opened.used.entry(pool).or_default() += 1;
             if launched {
                 *opened.launched.entry(pool).or_default() += 1;
             }
         }
+        opened
     }
 
-    fn expected(
-        &self,
-        sale: usize,
-        wanted: &BTreeMap<usize, (Vec<usize>, Demand)>,
-        packed: &BTreeMap<usize, Packed>,
-        opened: Opened<'_>,
-    ) -> Expected {
+    /// Nodes by region instead of by pool: one bucket of the cloud's API hands out all of them.
+    fn by_region(&self, nodes: &BTreeMap<&str, i32>) -> BTreeMap<&'a str, i32> {
+        let mut all = BTreeMap::new();
+        for (region, n) in nodes.iter().filter_map(|(pool, n)| Some((launch_rate::region(self.seen.pool(pool)?)?, n))) {
+            *all.entry(region).or_default() += n;
+        }
+        all
+    }
+
+    fn expected(&self, sale: usize, round: &Round<'_>, opened: Opened<'_>) -> Expected {
+        let Round { wanted, packed, all } = round;
         let plan = |index: &usize| {
             let (_, demand) = wanted.get(index)?;
             Some(floors::plan(&floors::Case { seen: self.seen, index: *index, demand, packed: packed.get(index), rooms: self.rooms }))
         };
         let by_hpa = sales::scaled_by_hpa(self.seen, sale);
+        let fresh = opened.fresh;
+        let lead = |nodes: &BTreeMap<&str, i32>, all: &BTreeMap<&str, i32>| {
+            let by_region = &self.by_region(all);
+            sales::lead_time(self.seen, &self.drafts[sale], &Opening { nodes, by_region, fresh }, by_hpa)
+        };
         Expected {
             workloads: self.seen.named(sale).iter().flatten().filter_map(plan).collect(),
-            lead: sales::lead_time(self.seen, &self.drafts[sale], &opened.launched, opened.fresh, by_hpa),
-            lead_anew: sales::lead_time(self.seen, &self.drafts[sale], &opened.used(), opened.fresh, by_hpa),
+            lead: lead(&opened.launched, &all.launched),
+            lead_anew: lead(&opened.used, &all.used),
             nodes: opened.nodes,
             hourly: opened.hourly,
         }
     }
 }
 
-/// What a sale is the first to use.
+/// Sales that are prepared together: what is wanted, and by whom, where it is placed, and what all of them are the first to use.
+struct Round<'a> {
+    wanted: BTreeMap<usize, (Vec<usize>, Demand)>,
+    packed: BTreeMap<usize, Packed>,
+    all: Opened<'a>,
+}
+
+/// What a sale is the first to use, and what it has to wait for.
 #[derive(Default)]
 struct Opened<'a> {
     /// Replicas were placed at all.
     fresh: bool,
+    /// Nodes at its charge.
     nodes: BTreeMap<String, BTreeMap<String, i32>>,
     hourly: Money,
-    /// Nodes that are not there yet, by pool.
+    /// Nodes that hold its replicas and were not used before, by pool.
+    used: BTreeMap<&'a str, i32>,
+    /// Those of them that are not there yet.
     launched: BTreeMap<&'a str, i32>,
 }
 
-impl Opened<'_> {
-    /// All its nodes by pool.
-    fn used(&self) -> BTreeMap<&str, i32> {
-        self.nodes.iter().map(|(pool, types)| (pool.as_str(), types.values().sum())).collect()
+impl<'a> Opened<'a> {
+    /// What one of the sale's workloads uses, at its charge or at that of another that is prepared with it.
+    fn add(&mut self, of: &Self, charged: bool) {
+        self.fresh |= of.fresh;
+        add(&mut self.used, &of.used);
+        add(&mut self.launched, &of.launched);
+        if charged {
+            self.hourly = self.hourly + of.hourly;
+            for (pool, types) in &of.nodes {
+                let all = self.nodes.entry(pool.clone()).or_default();
+                types.iter().for_each(|(name, n)| *all.entry(name.clone()).or_default() += n);
+            }
+        }
+    }
+}
+
+fn add<'a>(to: &mut BTreeMap<&'a str, i32>, more: &BTreeMap<&'a str, i32>) {
+    more.iter().for_each(|(pool, n)| *to.entry(pool).or_default() += n);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        plan::plan,
+        snapshot::Snapshot,
+        testing::{at, node, pool, sale, snapshot, wish, workload},
+    };
+
+    /// Two sales that are prepared together, for a workload each, or both for one.
+    fn pair(second: &str) -> Snapshot {
+        let wishes = |name: &str| vec![wish(name, 60).calls("phx", 3).build()];
+        let (tour, mut extra) = (sale("tour", wishes("checkout")), sale("extra", wishes(second)));
+        // It opens later, and has to be ready before.
+        extra.spec.opens_at = "2026-12-05T17:02:00Z".into();
+        extra.spec.ready_before = "15m".parse().unwrap();
+        let pools = vec![
+            pool("dc").rtt("phx", "200us").build(),
+            pool("or-a").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 8).build(),
+            pool("or-b").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 8).build(),
+        ];
+        let works = ["checkout", "seat-map"].map(|name| workload(name, 8, &["dc-1"]));
+        snapshot(vec![extra, tour], pools, vec![node("dc-1", "dc")], works.into())
+    }
+
+    fn leads(seen: &Snapshot) -> Vec<i64> {
+        let plan = plan(seen, at("2026-12-05T12:00:00Z"));
+        plan.sales.iter().filter_map(|s| s.times).map(|t| t.ready_by.duration_since(t.starts_at).as_secs()).collect()
+    }
+
+    #[test]
+    fn who_shares_a_workload_with_an_earlier_opening_has_the_same_way_to_go() {
+        let apart = leads(&pair("seat-map"));
+        let shared = leads(&pair("checkout"));
+        assert!(shared[0] == shared[1] && shared[0] >= apart[0], "{shared:?} {apart:?}");
+    }
+
+    #[test]
+    fn sales_that_are_prepared_together_share_what_the_api_hands_out() {
+        let mut seen = pair("seat-map");
+        let alone = leads(&seen);
+        (seen.settings.launch_burst, seen.settings.launch_rate) = (4, 1);
+        let slow = leads(&seen);
+        // Eight nodes for both, and one for an overdue one, of which four are there at once: five seconds, and a fourth on top.
+        assert_eq!(slow, alone.iter().map(|alone| alone + 7).collect::<Vec<_>>());
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     demand,
     fleet::Have,
     index::Indexed,
-    lead,
+    launch_rate, lead,
     lifecycle::Draft,
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
@@ -21,20 +21,48 @@ use crate::{
 };
 
 /// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
-/// opens, and those that make up for the overdue, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time. `fresh`: there are replicas to
-/// start on nodes that exist.
+/// opens, and those that make up for the overdue, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time.
 #[must_use]
-pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opened: &BTreeMap<&str, i32>, fresh: bool, scaled_by_hpa: bool) -> SignedDuration {
+pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opening: &Opening<'_>, scaled_by_hpa: bool) -> SignedDuration {
     let pools = draft.pools.iter().filter_map(|name| seen.pool(name));
-    let all: i32 = opened.values().sum();
-    let of = |pool: &Pool| match (&pool.spec.nodes.ec2, opened.get(pool.name.as_str())) {
-        (Some(_), None) => lead::until_all(pool, all, &seen.settings),
-        (Some(_), Some(n)) => lead::until_all_made_up(pool, *n, &seen.settings),
-        (None, _) => lead::until_all(pool, i32::from(fresh), &seen.settings),
+    let of = |pool: &Pool| match launch_rate::region(pool) {
+        Some(region) => opening.until_ready(seen, pool, region),
+        None => lead::until_all(pool, i32::from(opening.fresh)),
     };
     let slowest = pools.map(of).max().unwrap_or_default();
     let margin = SignedDuration::from_secs((slowest.as_secs() * seen.settings.margin_percent + 99) / 100);
     slowest + margin + if scaled_by_hpa { seen.settings.hpa_sync } else { SignedDuration::ZERO }
+}
+
+/// What a sale is to open.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Nodes that have to be launched, by pool.
+    pub nodes: &'a BTreeMap<&'a str, i32>,
+    /// Instances by region that are launched at the same time, for this sale and those that are prepared with it.
+    pub by_region: &'a BTreeMap<&'a str, i32>,
+    /// There are replicas to start on nodes that exist.
+    pub fresh: bool,
+}
+
+impl Opening<'_> {
+    /// How long until a rented pool has what is opened there, or all of it where it has to stand in for the others.
+    fn until_ready(&self, seen: &Indexed<'_>, pool: &Pool, region: &str) -> SignedDuration {
+        let here = self.by_region.get(region).copied().unwrap_or_default();
+        let handed_out = |n: i32| launch_rate::handed_out(n.into(), &seen.settings);
+        match self.nodes.get(pool.name.as_str()) {
+            Some(n) => {
+                let made_up = lead::until_made_up(pool, *n) + handed_out(here + lead::made_up(*n));
+                made_up.max(lead::until_all(pool, *n) + handed_out(here))
+            }
+            None => {
+                let all: i32 = self.nodes.values().sum();
+                let is_here = |name: &str| seen.pool(name).and_then(launch_rate::region) == Some(region);
+                let ours: i32 = self.nodes.iter().filter(|(name, _)| is_here(name)).map(|(_, n)| n).sum();
+                lead::until_all(pool, all) + handed_out(here - ours + all)
+            }
+        }
+    }
 }
 
 /// Whether an HPA stands between some floor of the sale and its replicas.
@@ -143,6 +171,7 @@ fn waiting(scope: &Scope<'_>, index: usize, short: &dyn Fn(&WorkloadPlan) -> i32
                         | Reason::NoPool
                         | Reason::PlacementsDisagree
                         | Reason::GraceTooShort
+                        | Reason::HeadroomMissing
                 )
             };
             all.extend(work.problems.iter().filter(blocks).cloned());
@@ -204,20 +233,27 @@ pub fn nodes_ready<'a>(seen: &Indexed<'a>, packing: &Packing) -> BTreeMap<&'a st
     for bin in packing.bins.iter().filter(|b| b.state == BinState::New && b.used()) {
         *opened.entry(&bin.pool).or_default() += 1;
     }
+    let mut by_region: BTreeMap<&str, i64> = BTreeMap::new();
+    for (region, n) in opened.iter().filter_map(|(pool, n)| Some((launch_rate::region(seen.pool(pool)?)?, *n))) {
+        *by_region.entry(region).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
+    }
+    let waits = |(region, n): (&'a str, i64)| (region, launch_rate::wait(seen, region, n, seen.now));
+    let handed_out: BTreeMap<&str, SignedDuration> = by_region.into_iter().map(waits).collect();
     let of = |(pool, have): (&'a Pool, &Have<'_>)| {
         let opened = opened.get(pool.name.as_str()).copied().unwrap_or_default();
-        Some((pool.name.as_str(), pool_ready(seen, pool, have, opened)?))
+        let handed_out = launch_rate::region(pool).and_then(|region| handed_out.get(region)).copied().unwrap_or_default();
+        Some((pool.name.as_str(), pool_ready(seen.now, pool, have, (opened, handed_out))?))
     };
     seen.snapshot().pools.iter().zip(&seen.have).filter_map(of).collect()
 }
 
-fn pool_ready(seen: &Indexed<'_>, pool: &Pool, have: &Have<'_>, opened: usize) -> Option<Timestamp> {
-    let now = seen.now;
+/// `opened`: nodes that are to be launched, and how long the cloud's API takes to hand them out.
+fn pool_ready(now: Timestamp, pool: &Pool, have: &Have<'_>, (opened, handed_out): (usize, SignedDuration)) -> Option<Timestamp> {
     // What was asked for and not answered is no nearer than what is asked for now: a cloud that is silent has made nothing, as far as anybody knows.
     let fresh = opened + have.unresolved.len();
-    let fresh = (fresh > 0).then(|| now + lead::until_all(pool, count(fresh), &seen.settings));
+    let fresh = (fresh > 0).then(|| now + handed_out + lead::until_all(pool, count(fresh)));
     let launching = &have.launching;
-    let together = lead::until_all(pool, count(launching.len()), &seen.settings);
+    let together = lead::until_all(pool, count(launching.len()));
     let soon = now + SignedDuration::from_secs(1);
     let under_way = launching.iter().map(|i| (i.launched_at + together).max(soon)).max();
     fresh.into_iter().chain(under_way).max()
