@@ -285,6 +285,7 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
         sale,
         requests: target.requests.clone(),
         distances: demand.distances.iter().filter(reach).cloned().collect(),
+        outside: demand.outside.clone(),
         closed,
         stuck,
         target: demand.target,
