@@ -107,6 +107,8 @@ pub enum Reason {
     NodeRepaired,
     /// `terminationGracePeriodSeconds` is shorter than `sessionLength`: the way back would cut sessions. Only reported.
     GraceTooShort,
+    /// Not all of a workload's `headroom` finds room within limits and budget: its HPA can grow less above the floor than was asked for. Only reported.
+    HeadroomMissing,
     /// No pod fits into any node of the pools.
     PodTooLarge,
     /// The pool's pods stay unbound although there should be room.

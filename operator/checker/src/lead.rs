@@ -1,9 +1,12 @@
-//! Own arithmetic of lead times: a node of a rented pool is one of ten that are as declared and of those that were measured, all of one lognormal distribution.
+//! Own arithmetic of lead times: a node of a rented pool is one of ten that are as declared and of those that were measured, all of one lognormal distribution;
+//! and of what the cloud's API hands out in a region.
 
-use onsale_planner::snapshot::Pool;
+use onsale_planner::snapshot::{Pool, Settings};
 
 /// Where a rented pool does not say: half of the nodes are there in this time, 95 of 100 in twice of it.
 const DEFAULT: (f64, f64) = (90.0, 180.0);
+/// The same for pods on nodes that exist.
+const EXISTING: (f64, f64) = (10.0, 30.0);
 /// What is declared counts like so many nodes.
 const DECLARED: f64 = 10.0;
 /// Pods on a node that is there: half of them are Ready in this time.
@@ -13,6 +16,9 @@ const Z95: f64 = 1.645;
 
 /// Seconds in which half of the pool's nodes are there, and 95 of 100.
 pub fn seconds(pool: &Pool) -> (f64, f64) {
+    if pool.spec.nodes.ec2.is_none() {
+        return pool.spec.lead_time.map_or(EXISTING, |lead| (lead.p50.get().as_secs_f64(), lead.p95.get().as_secs_f64()));
+    }
     let (p50, p95) = pool.spec.lead_time.map_or(DEFAULT, |lead| (lead.p50.get().as_secs_f64(), lead.p95.get().as_secs_f64()));
     let (mean, spread) = (p50.ln(), (p95 / p50).ln() / Z95);
     // Number, sum and sum of squares of the logarithms.
@@ -31,6 +37,31 @@ pub fn patience(pool: &Pool) -> (f64, f64) {
     let (p50, p95) = pool.spec.lead_time.map_or(DEFAULT, |lead| (lead.p50.get().as_secs_f64(), lead.p95.get().as_secs_f64()));
     let (learned50, learned95) = seconds(pool);
     (learned50.max(p50), learned95.max(p95))
+}
+
+/// The share of nights in which all of `n` nodes of the pool are there `seconds` after they were launched.
+pub fn all_there(pool: &Pool, n: i32, seconds: f64) -> f64 {
+    let (p50, p95) = self::seconds(pool);
+    let one = match () {
+        () if seconds <= 0.0 => 0.0,
+        () if p95 > p50 => below((seconds / p50).ln() * Z95 / (p95 / p50).ln()),
+        () if seconds >= p50 => 1.0,
+        () => 0.0,
+    };
+    if n > 0 { one.powi(n) } else { 1.0 }
+}
+
+/// The standard normal distribution function (Abramowitz and Stegun, Handbook of Mathematical Functions, formula 26.2.17; error below 7.5e-8).
+fn below(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
+    let sum = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429].iter().rev().fold(0.0, |sum, b| (sum + b) * t);
+    let above = (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt() * sum;
+    if z < 0.0 { above } else { 1.0 - above }
+}
+
+/// Seconds until the last of `n` instances is handed out in a region whose bucket was full.
+pub fn handed_out(n: i32, settings: &Settings) -> f64 {
+    (f64::from(n) - settings.launch_burst as f64).max(0.0) / settings.launch_rate as f64
 }
 
 #[cfg(test)]
@@ -53,5 +84,12 @@ mod tests {
             assert!(off < 1.0, "{planned:?} {p50} {p95}");
         }
         assert!(seconds(pool).0 < 90.0, "it was faster than declared");
+    }
+
+    #[test]
+    fn the_normal_distribution_is_that_of_tables() {
+        for (z, share) in [(0.0, 0.5), (1.644_854, 0.95), (-1.644_854, 0.05), (3.090_232, 0.999), (3.719_016, 0.9999)] {
+            assert!((below(z) - share).abs() < 1e-6, "{z}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Is this plan allowed, and is it good? Written from the design page, not from the planner: it shares its data types only.
 //!
 //! - [`violation`]: every rule there is, and what a broken one says
-//! - `view`: facts of a snapshot and a plan that several rules need; `access`: own arithmetic of what a sale may use; `lead`: of lead times
-//! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `spending`, `shared`, `claims`, `floors`, `overlay`, `reasons`, `phases`, `surplus`
+//! - `view`: facts of a snapshot and a plan that several rules need; `access`: own arithmetic of what a sale may use; `lead`: of lead times and of what the cloud's API hands out
+//! - what is allowed: `pools`, `distances`, `places`, `share`, `room`, `spread`, `budget`, `spending`, `shared`, `claims`, `floors`, `headroom`, `overlay`, `reasons`, `phases`, `start`, `pace`, `surplus`, `drain`
 //! - what is good: `moves`, no single feasible and timely move of a replica lowers the cost
 //! - `steps`: whether the steps that are due may be done
 
@@ -13,10 +13,13 @@ mod access;
 mod budget;
 mod claims;
 mod distances;
+mod drain;
 mod floors;
+mod headroom;
 mod lead;
 mod moves;
 mod overlay;
+mod pace;
 mod phases;
 mod places;
 mod pools;
@@ -26,6 +29,7 @@ mod share;
 mod shared;
 mod spending;
 mod spread;
+mod start;
 mod steps;
 mod surplus;
 #[cfg(test)]
@@ -57,10 +61,14 @@ pub fn check(seen: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Violation> {
         shared::check,
         claims::check,
         floors::check,
+        headroom::check,
         overlay::check,
         reasons::check,
         phases::check,
+        start::check,
+        pace::check,
         surplus::check,
+        drain::check,
         moves::check,
     ];
     for rule in rules {

@@ -34,6 +34,8 @@ struct Case<'a> {
     workload: &'a Workload,
     work: &'a WorkloadPlan,
     target: &'a TargetState,
+    /// Room is looked for beside the headroom that is kept already; otherwise replicas go first.
+    beside_headroom: bool,
 }
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
@@ -42,7 +44,7 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     }
     for (index, workload, work) in view.held_works() {
         let Some(target) = workload.target.as_ref().filter(|t| !t.requests_missing) else { continue };
-        let case = Case { index, workload, work, target };
+        let case = Case { index, workload, work, target, beside_headroom: false };
         if stuck(view, &case) {
             continue;
         }
@@ -62,6 +64,19 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
             found.push(Violation::new(Rule::FreePlace, &work.id, message));
         }
     }
+}
+
+/// A pool that certainly has room for one more replica of headroom, and where.
+pub fn room_for_headroom<'a>(
+    view: &View<'a>,
+    index: usize,
+    workload: &Workload,
+    work: &WorkloadPlan,
+    target: &TargetState,
+) -> Option<(&'a str, String)> {
+    let case = Case { index, workload, work, target, beside_headroom: true };
+    let judged = view.seen.nodes.is_some() && target.zone_skew.is_none() && !stuck(view, &case);
+    judged.then(|| better(view, &case, |_| true, None)).flatten()
 }
 
 /// Unbound pods that have waited too long say that room which looks free is not.
@@ -104,7 +119,9 @@ fn allowed_by_every_sale(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool 
 }
 
 fn share_left(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
-    let there = case.work.by_pool.get(&pool.name).copied().unwrap_or_default().max(view.in_pool(case.index, &pool.name));
+    let kept = |(_, plan): (&Pool, &PoolPlan)| -> i32 { plan.fills.iter().filter_map(|f| f.headroom.get(&case.index)).sum() };
+    let headroom = view.pool(&pool.name).filter(|_| case.beside_headroom).map_or(0, kept);
+    let there = headroom + case.work.by_pool.get(&pool.name).copied().unwrap_or_default().max(view.in_pool(case.index, &pool.name));
     let total = share::total(case.work).min(case.work.peak);
     view.may_bind(case.work).iter().filter_map(|(_, wish)| wish.max_share_per_pool).all(|share| there < share.floor_of(total))
 }
@@ -141,7 +158,8 @@ fn has_room(view: &View<'_>, case: &Case<'_>, pool: &Pool, plan: &PoolPlan, node
         // Pods that are going may take their room for as long as their grace lasts, beside what is planned in their place.
         let going = workload.pods.iter().filter(|p| p.terminating && p.node.as_deref() == Some(node.name.as_str())).count();
         let going = i32::try_from(going).unwrap_or(i32::MAX);
-        let most = planned.saturating_add(going).max(view.on_node(index, &node.name));
+        let headroom = fill.filter(|_| case.beside_headroom).and_then(|f| f.headroom.get(&index)).copied().unwrap_or_default();
+        let most = planned.saturating_add(going).max(view.on_node(index, &node.name)) + headroom;
         if let Some(requests) = view.requests(index) {
             used.add(requests, i64::from(most));
         } else if most > 0 {

@@ -30,10 +30,10 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
     adds_up(view, found);
 }
 
-/// New replicas that the fill brings to its node, by workload.
+/// New replicas that the fill brings to its node, or room that it keeps there for some, by workload.
 fn fresh<'a>(view: &'a View<'_>, fill: &'a Fill) -> impl Iterator<Item = (usize, i32)> + 'a {
     let beyond = |(index, n): (&usize, &i32)| (*index, n - view.on_node(*index, &fill.node));
-    fill.replicas.iter().map(beyond).filter(|(_, n)| *n > 0)
+    fill.replicas.iter().map(beyond).chain(fill.headroom.iter().map(|(index, n)| (*index, *n))).filter(|(_, n)| *n > 0)
 }
 
 fn real(view: &View<'_>, plan: &PoolPlan, fill: &Fill, node: &Node, found: &mut Vec<Violation>) {
@@ -133,10 +133,10 @@ fn surely_runs(set: &DaemonSet, pool: &Pool, kind: &str) -> bool {
     labelled && set.tolerations.iter().any(tolerates)
 }
 
-/// What the fill asks for.
+/// What the fill asks for, headroom included.
 fn used(view: &View<'_>, fill: &Fill) -> Resources {
     let mut used = Resources::default();
-    for (index, n) in &fill.replicas {
+    for (index, n) in fill.replicas.iter().chain(&fill.headroom) {
         if let Some(requests) = view.requests(*index) {
             used.add(requests, i64::from(*n));
         }
@@ -146,7 +146,8 @@ fn used(view: &View<'_>, fill: &Fill) -> Resources {
 
 fn holds(view: &View<'_>, pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
     let mut wrong = |message: String| found.push(Violation::new(Rule::Room, &pool.name, message));
-    if let Some((index, n)) = fill.replicas.iter().find(|(index, n)| **n < 0 || view.seen.workloads.len() <= **index) {
+    if let Some((index, n)) = fill.replicas.iter().chain(&fill.headroom).find(|(index, n)| **n < 0 || view.seen.workloads.len() <= **index)
+    {
         wrong(format!("node {} holds {n} replicas of workload {index}", fill.node));
     }
     if fresh(view, fill).any(|(index, _)| view.requests(index).is_none()) {

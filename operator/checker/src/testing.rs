@@ -151,13 +151,14 @@ impl Night {
             (p.workloads[0].stage, p.workloads[0].released) = (Stage::Preparing, 2);
         })
     }
-    /// The sale is over and returns.
+    /// The sale is over and returns: of its 30 it holds 18 when a third of the way is gone.
     pub fn over(self) -> Self {
         let night = self.at("2026-12-05T18:10:00Z").seen(|s| s.sales[0].status.phase = Some(Phase::Live));
         night.plan(|p| {
             p.sales[0].phase = Phase::Returning;
             p.sales[0].entered.returning = time("2026-12-05T18:00:00Z");
             p.workloads[0].stage = Stage::Returning;
+            (p.workloads[0].claims[0].extra, p.workloads[0].floor) = (18, 28);
             p.pools[1].wanted.clear();
             p.pools[1].fills.clear();
             p.workloads[0].by_pool.remove("far");
@@ -213,6 +214,9 @@ impl Night {
     pub fn passes(self) {
         let found = self.judge();
         assert!(found.is_empty(), "{}", found.iter().map(|v| format!("{v}\n")).collect::<String>());
+    }
+    pub fn finds(&self, rule: Rule) -> bool {
+        self.judge().iter().any(|v| v.rule == rule)
     }
     #[track_caller]
     pub fn breaks(self, rule: Rule) {
@@ -410,6 +414,7 @@ fn workload_plan() -> WorkloadPlan {
         floor: 40,
         by_pool: BTreeMap::from([("near".to_owned(), 24), ("far".to_owned(), 16)]).into(),
         unplaced: 0,
+        headroom: 0,
         released: 2,
         permitted: record.permitted,
         overlay: Some(overlay),
@@ -430,6 +435,7 @@ fn pool_plans() -> Vec<PoolPlan> {
         instance_type: rented.then(|| "c6i.4xlarge".to_owned()),
         room,
         replicas: [(0, n)].into(),
+        headroom: Default::default(),
     };
     let near = Resources { pods: 106, ..cores(12) };
     let far = Resources { cpu: 15_890, memory: 28 << 30, pods: 110, extended: Default::default() };

@@ -65,6 +65,8 @@ pub enum Rule {
     FloorPlaced,
     /// Every replica of the peak is placed or counted as unplaced.
     Complete,
+    /// The room that `headroom` asks for is planned, no more than that, or it is told that it is missing, and it is not while a pool has it.
+    Headroom,
     /// Permitted pools are within the distances, nearest first, and released; places that are planned are permitted.
     Permitted,
     /// The overlay's terms, tolerations and stamp say exactly the permitted pools.
@@ -83,6 +85,12 @@ pub enum Rule {
     Phases,
     /// The sale's instants are what the spec says.
     Times,
+    /// Preparing starts so early that everything is there by ready-by in 99 nights of 100, and no earlier than 999 of 1000 would ask for.
+    StartInstant,
+    /// On the way back no sale lets go faster than `returnOver`, nor is slower without a word.
+    ReturnPace,
+    /// Nodes are emptied only when those that stay have room for what is still wanted.
+    Drain,
     /// A sale that does not act has no claims and wants no nodes.
     Untouched,
     /// Nodes are surplus only where no sale that raises floors may use the pool.
@@ -95,6 +103,8 @@ pub enum Rule {
     FreePlace,
     /// Launches happen in protected pools, for a sale that holds, within limits.
     Launch,
+    /// Launches of one pass take no more than the region's bucket holds, from which the cloud's API hands out instances.
+    LaunchRate,
     /// No step for a pool whose instances are unknown.
     UnknownPool,
     /// The intent is recorded before the floor is written.

@@ -49,10 +49,10 @@ pub struct Flags {
     /// Added to every lead time, in percent of it, for what nobody has measured.
     #[arg(long, env = "ONSALE_LEAD_TIME_MARGIN_PERCENT", default_value_t = 25, value_parser = clap::value_parser!(i64).range(0..=1000))]
     pub lead_time_margin_percent: i64,
-    /// Instances per second that EC2 launches for this account once its burst is used up (refill of the RunInstances resource bucket).
+    /// Instances per second that EC2 launches for this account in one region once its burst is used up (refill of the RunInstances resource bucket).
     #[arg(long, env = "ONSALE_LAUNCH_RATE", default_value_t = 2, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     pub launch_rate: i64,
-    /// Instances that EC2 launches for this account at once (capacity of the RunInstances resource bucket).
+    /// Instances that EC2 launches for this account in one region at once (capacity of the RunInstances resource bucket).
     #[arg(long, env = "ONSALE_LAUNCH_BURST", default_value_t = 1000, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     pub launch_burst: i64,
     /// A pod that found no node for this long counts as unschedulable where it is permitted.

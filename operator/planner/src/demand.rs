@@ -295,6 +295,7 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
         } else {
             demand.distances.iter().filter(reach).cloned().collect::<Vec<_>>().into()
         },
+        outside: demand.outside.clone(),
         closed,
         stuck,
         target: demand.target,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{
-    names,
+    Reason, names,
     placement::{FloorField, FloorKind, WorkloadPlacementSpec},
 };
 
@@ -59,6 +59,7 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
         floor: demand.baseline,
         by_pool: packed.by_pool.clone(),
         unplaced: unplaced(workload, demand, packed),
+        headroom: packed.headroom,
         released: 0,
         permitted: Vec::new(),
         overlay: None,
@@ -69,7 +70,7 @@ pub fn plan(case: &Case<'_>) -> WorkloadPlan {
         ready_by_pool: running.ready.clone(),
         misplaced: 0,
         foreign: None,
-        problems: problems(demand, packed),
+        problems: problems(demand, case.packed),
     };
     release::stage(&mut plan, workload, demand, packed);
     release::permit(&mut plan, seen, workload, demand, packed);
@@ -104,8 +105,20 @@ fn unplaced(workload: &Workload, demand: &Demand, packed: &Packed) -> i32 {
     }
 }
 
-fn problems(demand: &Demand, packed: &Packed) -> Vec<Waiting> {
-    demand.problems.iter().chain(&packed.waiting_for).cloned().collect()
+fn problems(demand: &Demand, packed: Option<&Packed>) -> Vec<Waiting> {
+    let waiting = packed.into_iter().flat_map(|p| &p.waiting_for);
+    demand.problems.iter().chain(waiting).cloned().chain(packed.and_then(|p| no_headroom(demand, p))).collect()
+}
+
+/// Where replicas themselves lack a place, that says enough.
+fn no_headroom(demand: &Demand, packed: &Packed) -> Option<Waiting> {
+    if packed.unplaced > 0 || packed.headroom >= demand.reserve {
+        return None;
+    }
+    let why = packed.no_headroom.as_ref();
+    let because = why.map_or("no pool is open to it", |why| why.message.as_str());
+    let message = format!("an HPA finds room for {} of {} replicas of headroom: {because}", packed.headroom, demand.reserve);
+    Some(Waiting { reason: Reason::HeadroomMissing, message, until: why.and_then(|why| why.until) })
 }
 
 fn count(n: usize) -> i32 {

@@ -13,10 +13,12 @@ use crate::{
     demand::{self, Demand},
     floors,
     index::Indexed,
+    launch_rate,
     lifecycle::{self, Draft},
     packing::{BinState, Keep, Packed, Packer, Packing, Rooms, Taken, Work},
     plan::WorkloadPlan,
-    sales, spending,
+    sales::{self, Opening},
+    spending,
 };
 
 /// What one sale would get.
@@ -212,16 +214,17 @@ impl<'a> Sweep<'a> {
             demand::work(self.seen, *index, demand).map(|work| unhindered(Work { sale: users[0], ..work }))
         };
         let mut works: Vec<Work> = wanted.iter().filter_map(work).collect();
-        let (packed, mut opened) = self.place(&mut works);
+        let (packed, mut opened, all) = self.place(&mut works, &wanted);
         let mut taken: BTreeMap<usize, Vec<Taken>> = BTreeMap::new();
         for one in std::mem::take(&mut self.packer.taken) {
             taken.entry(one.work).or_default().push(one);
         }
-        for (pool, n) in opened.values().flat_map(Opened::used) {
-            *self.in_use.entry(pool).or_default() += n;
+        for (pool, n) in &all.used {
+            *self.in_use.entry(*pool).or_default() += n;
         }
-        let expected = sales.iter().map(|sale| self.expected(*sale, &wanted, &packed, opened.remove(sale).unwrap_or_default())).collect();
-        for (work, (sales, _)) in wanted {
+        let round = Round { wanted, packed, all };
+        let expected = sales.iter().map(|sale| self.expected(*sale, &round, opened.remove(sale).unwrap_or_default())).collect();
+        for (work, (sales, _)) in round.wanted {
             let until = sales.iter().filter_map(|sale| gone_by(self.seen, self.drafts, *sale)).max();
             if let Some((until, taken)) = until.zip(taken.remove(&work)) {
                 self.tenants.push(Tenant { work, sales, until, taken });
@@ -231,7 +234,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// What is wanted of each workload that these name, beside everybody whose time they share, and which of these name it.
-    fn wanted(&self, sales: &[usize]) -> BTreeMap<usize, (Vec<usize>, Demand)> {
+    fn wanted(&self, sales: &[usize]) -> Wanted {
         let mut users: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for sale in sales {
             self.seen.named(*sale).iter().flatten().for_each(|work| users.entry(*work).or_default().push(*sale));
@@ -249,9 +252,10 @@ impl<'a> Sweep<'a> {
         users.into_iter().map(of).collect()
     }
 
-    /// Packs these, each within what its sale may spend. How long that is held depends on the lead time, and so on how many nodes come: first it is taken to be
-    /// held from ready-by on, and where that was too little it is packed again, as if it took as long as it then did.
-    fn place(&mut self, works: &mut [Work]) -> (BTreeMap<usize, Packed>, BTreeMap<usize, Opened<'a>>) {
+    /// Packs these, each within what its sale may spend; what each sale is the first to use, and what all of them are. How long that is held depends on the lead
+    /// time, and so on how many nodes come: first it is taken to be held from ready-by on, and where that was too little it is packed again, as if it took as long
+    /// as it then did.
+    fn place(&mut self, works: &mut [Work], wanted: &Wanted) -> (BTreeMap<usize, Packed>, BTreeMap<usize, Opened<'a>>, Opened<'a>) {
         let (seen, drafts, begun) = (self.seen, self.drafts, self.packer.mark());
         let mut leads: BTreeMap<usize, SignedDuration> = BTreeMap::new();
         let mut round = 1;
@@ -259,15 +263,16 @@ impl<'a> Sweep<'a> {
             let lead = |sale: usize| leads.get(&sale).copied().unwrap_or_default();
             works.iter_mut().for_each(|w| w.most_hourly = spending::most_hourly(seen, w.sale, &drafts[w.sale], lead(w.sale)));
             let packed = self.packer.place(works);
-            let opened = self.opened(works);
+            let (opened, all) = self.opened(wanted);
             let longer = |(sale, opened): (&usize, &Opened<'_>)| {
-                let lead = self.lead(*sale, &opened.launched, opened.fresh);
+                let lead = self.lead(*sale, &opened.launched, &all.launched, opened.fresh);
                 let too_dear = spending::most_hourly(seen, *sale, &drafts[*sale], lead).is_some_and(|most| opened.hourly > most);
                 (too_dear && leads.get(sale).is_none_or(|before| lead > *before)).then_some((*sale, lead))
             };
-            let longer: Vec<(usize, SignedDuration)> = opened.iter().filter_map(longer).collect();
+            let bounded = opened.iter().filter(|(sale, _)| spending::is_bounded(&seen.sales[**sale]));
+            let longer: Vec<(usize, SignedDuration)> = bounded.filter_map(longer).collect();
             if longer.is_empty() || round == MOST_ROUNDS {
-                return (packed, opened);
+                return (packed, opened, all);
             }
             leads.extend(longer);
             self.packer.go_back(begun);
@@ -275,68 +280,161 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn lead(&self, sale: usize, launched: &BTreeMap<&str, i32>, fresh: bool) -> SignedDuration {
-        sales::lead_time(self.seen, &self.drafts[sale], launched, fresh, sales::scaled_by_hpa(self.seen, sale))
+    /// How long the sale takes that has to launch these nodes, together with all that are launched for others at the same time.
+    fn lead(&self, sale: usize, nodes: &BTreeMap<&str, i32>, all: &BTreeMap<&str, i32>, fresh: bool) -> SignedDuration {
+        let (ours, by_region) = (&self.by_region(nodes), &self.by_region(all));
+        sales::lead_time(self.seen, &self.drafts[sale], &Opening { nodes, ours, by_region, fresh }, sales::scaled_by_hpa(self.seen, sale))
     }
 
-    /// The nodes that these are the first to use, by the sale that pays for them.
-    fn opened(&self, works: &[Work]) -> BTreeMap<usize, Opened<'a>> {
-        let payers: BTreeMap<usize, usize> = works.iter().map(|work| (work.index, work.sale)).collect();
-        let mut all: BTreeMap<usize, Opened<'a>> = BTreeMap::new();
-        for one in &self.packer.taken {
-            let Some(payer) = payers.get(&one.work) else { continue };
-            let opened = all.entry(*payer).or_default();
-            opened.fresh = true;
+    /// The nodes that these are the first to use, by sale, and all of them.
+    fn opened(&self, wanted: &Wanted) -> (BTreeMap<usize, Opened<'a>>, Opened<'a>) {
+        let mut taken: BTreeMap<usize, Vec<&Taken>> = BTreeMap::new();
+        self.packer.taken.iter().for_each(|one| taken.entry(one.work).or_default().push(one));
+        let (mut opened, mut all) = (BTreeMap::<usize, Opened<'a>>::new(), Opened::default());
+        for (index, (users, _)) in wanted {
+            let of = self.open(taken.get(index).map_or(&[], Vec::as_slice));
+            all.add(&of, false);
+            for (turn, user) in users.iter().enumerate() {
+                opened.entry(*user).or_default().add(&of, turn == 0);
+            }
+        }
+        (opened, all)
+    }
+
+    /// Counts the nodes that these are the first to use.
+    fn open(&self, taken: &[&Taken]) -> Opened<'a> {
+        let mut opened = Opened { fresh: !taken.is_empty(), ..Opened::default() };
+        for one in taken.iter().filter(|one| one.first) {
             let bin = &self.packer.bins.all[one.bin];
-            let Some(instance_type) = bin.instance_type.clone().filter(|_| one.first) else { continue };
+            let Some(instance_type) = bin.instance_type.clone() else { continue };
             let pool = self.pool_of(one);
             *opened.nodes.entry(pool).or_default().entry(instance_type).or_default() += 1;
             opened.hourly = opened.hourly + bin.hourly;
+            *opened.used.entry(pool).or_default() += 1;
             if bin.state >= BinState::Launching {
                 *opened.launched.entry(pool).or_default() += 1;
             }
         }
+        opened
+    }
+
+    /// Nodes by region instead of by pool: one bucket of the cloud's API hands out all of them.
+    fn by_region(&self, nodes: &BTreeMap<&str, i32>) -> BTreeMap<&'a str, i32> {
+        let mut all = BTreeMap::new();
+        for (region, n) in nodes.iter().filter_map(|(pool, n)| Some((launch_rate::region(self.seen.pool(pool)?)?, n))) {
+            *all.entry(region).or_default() += n;
+        }
         all
     }
 
-    fn expected(
-        &self,
-        sale: usize,
-        wanted: &BTreeMap<usize, (Vec<usize>, Demand)>,
-        packed: &BTreeMap<usize, Packed>,
-        opened: Opened<'_>,
-    ) -> Expected {
+    fn expected(&self, sale: usize, round: &Round<'_>, opened: Opened<'_>) -> Expected {
+        let Round { wanted, packed, all } = round;
         let plan = |index: &usize| {
             let (_, demand) = wanted.get(index)?;
             Some(floors::plan(&floors::Case { seen: self.seen, index: *index, demand, packed: packed.get(index), rooms: self.rooms }))
         };
-        let (used, in_time) = (opened.used(), self.lead(sale, &opened.launched, opened.fresh));
+        let fresh = opened.fresh;
+        let in_time = self.lead(sale, &opened.launched, &all.launched, fresh);
         let starts = lifecycle::starts_now(&self.seen.sales[sale], &self.drafts[sale], in_time, self.seen.now);
         let ours = self.seen.named(sale).iter().flatten().filter(|_| !starts);
+        let all_anew = opened.used == opened.launched && all.used == all.launched;
         Expected {
             workloads: ours.filter_map(plan).collect(),
             lead: in_time,
-            lead_anew: if used == opened.launched { in_time } else { self.lead(sale, &used, opened.fresh) },
+            lead_anew: if all_anew { in_time } else { self.lead(sale, &opened.used, &all.used, fresh) },
             nodes: opened.nodes.into_iter().map(|(pool, types)| (pool.to_owned(), types)).collect(),
             hourly: opened.hourly,
         }
     }
 }
 
-/// What a sale is the first to use.
+/// What is wanted of workloads, by their index, and which sales name them, those that pay first.
+type Wanted = BTreeMap<usize, (Vec<usize>, Demand)>;
+
+/// Sales that are prepared together: what is wanted, and by whom, where it is placed, and what all of them are the first to use.
+struct Round<'a> {
+    wanted: Wanted,
+    packed: BTreeMap<usize, Packed>,
+    all: Opened<'a>,
+}
+
+/// What a sale is the first to use, and what it has to wait for.
 #[derive(Default)]
 struct Opened<'a> {
     /// Replicas were placed at all.
     fresh: bool,
+    /// Nodes at its charge.
     nodes: BTreeMap<&'a str, BTreeMap<String, i32>>,
     hourly: Money,
-    /// Nodes that are not there yet, by pool.
+    /// Nodes that hold its replicas and were not used before, by pool.
+    used: BTreeMap<&'a str, i32>,
+    /// Those of them that are not there yet.
     launched: BTreeMap<&'a str, i32>,
 }
 
 impl<'a> Opened<'a> {
-    /// All its nodes by pool.
-    fn used(&self) -> BTreeMap<&'a str, i32> {
-        self.nodes.iter().map(|(pool, types)| (*pool, types.values().sum())).collect()
+    /// What one of the sale's workloads uses, at its charge or at that of another that is prepared with it.
+    fn add(&mut self, of: &Self, charged: bool) {
+        self.fresh |= of.fresh;
+        add(&mut self.used, &of.used);
+        add(&mut self.launched, &of.launched);
+        if charged {
+            self.hourly = self.hourly + of.hourly;
+            for (pool, types) in &of.nodes {
+                let all = self.nodes.entry(*pool).or_default();
+                types.iter().for_each(|(name, n)| *all.entry(name.clone()).or_default() += n);
+            }
+        }
+    }
+}
+
+fn add<'a>(to: &mut BTreeMap<&'a str, i32>, more: &BTreeMap<&'a str, i32>) {
+    more.iter().for_each(|(pool, n)| *to.entry(pool).or_default() += n);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        plan::plan,
+        snapshot::Snapshot,
+        testing::{at, node, pool, sale, snapshot, wish, workload},
+    };
+
+    /// Two sales that are prepared together, for a workload each, or both for one.
+    fn pair(second: &str) -> Snapshot {
+        let wishes = |name: &str| vec![wish(name, 60).calls("phx", 3).build()];
+        let (tour, mut extra) = (sale("tour", wishes("checkout")), sale("extra", wishes(second)));
+        // It opens later, and has to be ready before.
+        extra.spec.opens_at = "2026-12-05T17:02:00Z".into();
+        extra.spec.ready_before = "15m".parse().unwrap();
+        let pools = vec![
+            pool("dc").rtt("phx", "200us").build(),
+            pool("or-a").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 8).build(),
+            pool("or-b").rtt("phx", "30ms").rented("m6i.4xlarge", "0.76", 8).build(),
+        ];
+        let works = ["checkout", "seat-map"].map(|name| workload(name, 8, &["dc-1"]));
+        snapshot(vec![extra, tour], pools, vec![node("dc-1", "dc")], works.into())
+    }
+
+    fn leads(seen: &Snapshot) -> Vec<i64> {
+        let plan = plan(seen, at("2026-12-05T12:00:00Z"));
+        plan.sales.iter().filter_map(|s| s.times).map(|t| t.ready_by.duration_since(t.starts_at).as_secs()).collect()
+    }
+
+    #[test]
+    fn who_shares_a_workload_with_an_earlier_opening_has_the_same_way_to_go() {
+        let apart = leads(&pair("seat-map"));
+        let shared = leads(&pair("checkout"));
+        assert!(shared[0] == shared[1] && shared[0] >= apart[0], "{shared:?} {apart:?}");
+    }
+
+    #[test]
+    fn sales_that_are_prepared_together_share_what_the_api_hands_out() {
+        let mut seen = pair("seat-map");
+        let alone = leads(&seen);
+        (seen.settings.launch_burst, seen.settings.launch_rate) = (4, 1);
+        let slow = leads(&seen);
+        // Eight nodes for both, and one for an overdue one, of which four are there at once: five seconds, and a fourth on top.
+        assert_eq!(slow, alone.iter().map(|alone| alone + 7).collect::<Vec<_>>());
     }
 }

@@ -7,7 +7,7 @@
 use jiff::SignedDuration;
 use onsale_api::{GoDuration, pool::LeadTime};
 
-use crate::snapshot::{Pool, Settings};
+use crate::snapshot::Pool;
 
 /// All nodes of a launch shall be there in 99 nights of 100.
 const CONFIDENCE: f64 = 0.99;
@@ -105,25 +105,29 @@ impl Pace {
         Self { lead: of(pool), overdue_after: overdue_after(pool) }
     }
 
-    /// How long until all of `n` nodes (or, on existing nodes, their pods) are there, the time included that the cloud's API takes to hand them out.
+    /// How long until all of `n` nodes (or, on existing nodes, their pods) are there, once the cloud's API has handed them out.
     #[must_use]
-    pub fn until_all(&self, n: i32, settings: &Settings) -> SignedDuration {
+    pub fn until_all(&self, n: i32) -> SignedDuration {
         if n <= 0 {
             return SignedDuration::ZERO;
         }
-        let handed_out = (i64::from(n) - settings.launch_burst).max(0) / settings.launch_rate.max(1);
-        quantile(self.lead, CONFIDENCE.powf(1.0 / f64::from(n))) + SignedDuration::from_secs(handed_out)
+        quantile(self.lead, CONFIDENCE.powf(1.0 / f64::from(n)))
     }
 
-    /// How long all of `n` nodes may take, those included that come in place of the ones that are overdue by then: of `n` one of twenty is, and one at least.
+    /// How long until those are there that come in place of the overdue ones of `n`.
     #[must_use]
-    pub fn until_all_made_up(&self, n: i32, settings: &Settings) -> SignedDuration {
+    pub fn until_made_up(&self, n: i32) -> SignedDuration {
         if n <= 0 {
             return SignedDuration::ZERO;
         }
-        let late = (n + 19) / 20;
-        self.until_all(n, settings).max(self.overdue_after + self.until_all(late, settings))
+        self.overdue_after + self.until_all(made_up(n))
     }
+}
+
+/// How many of `n` nodes are overdue when most are there, and are made up for: one of twenty, and one at least.
+#[must_use]
+pub const fn made_up(n: i32) -> i32 {
+    (n + 19) / 20
 }
 
 /// How long to wait for a single node before another one is launched in its place: its p95. The first one is kept, and welcome if it comes after all.
@@ -173,8 +177,8 @@ mod tests {
 
     #[test]
     fn the_slowest_of_many_takes_longer_than_one() {
-        let (pool, settings) = (pool("lz").rented("c6i.4xlarge", "0.85", 60).lead("90s", "180s").build(), Settings::default());
-        let seconds: Vec<_> = [0, 1, 10, 100].map(|n| Pace::of(&pool).until_all(n, &settings).as_secs()).into();
+        let pool = pool("lz").rented("c6i.4xlarge", "0.85", 60).lead("90s", "180s").build();
+        let seconds: Vec<_> = [0, 1, 10, 100].map(|n| Pace::of(&pool).until_all(n).as_secs()).into();
         assert_eq!(seconds[0], 0);
         assert!(seconds[1] < seconds[2] && seconds[2] < seconds[3], "{seconds:?}");
         assert!((235..=250).contains(&seconds[1]) && (420..=440).contains(&seconds[3]), "{seconds:?}");
@@ -229,10 +233,10 @@ mod tests {
 
     #[test]
     fn slow_nights_make_starts_earlier_and_patience_longer() {
-        let (declared, slow, settings) = (after([]), after((0..50).map(|i| 200 + i)), Settings::default());
+        let (declared, slow) = (after([]), after((0..50).map(|i| 200 + i)));
         assert!(quantiles(&slow).0 > 180, "{:?}", quantiles(&slow));
         for n in [1, 20, 100] {
-            assert!(Pace::of(&slow).until_all(n, &settings) > Pace::of(&declared).until_all(n, &settings) * 3 / 2, "{n}");
+            assert!(Pace::of(&slow).until_all(n) > Pace::of(&declared).until_all(n) * 3 / 2, "{n}");
         }
         assert!(overdue_after(&slow).as_secs() > 250 && given_up_after(&slow) > given_up_after(&declared));
     }
@@ -242,7 +246,7 @@ mod tests {
         let seconds: Vec<i32> = (0..64).map(|i| 30 + (i * 37) % 101).collect();
         let (forth, back) = (after(seconds.clone()), after(seconds.into_iter().rev()));
         assert_eq!(of(&forth), of(&back));
-        assert_eq!(Pace::of(&forth).until_all(77, &Settings::default()), Pace::of(&back).until_all(77, &Settings::default()));
+        assert_eq!(Pace::of(&forth).until_all(77), Pace::of(&back).until_all(77));
     }
 
     #[test]
@@ -250,12 +254,5 @@ mod tests {
         let mut existing = pool("dc").build();
         existing.status = after([300; 50]).status;
         assert_eq!(of(&existing), EXISTING);
-    }
-
-    #[test]
-    fn handing_out_more_than_the_burst_takes_time() {
-        let (pool, settings) = (pool("lz").rented("c6i.4xlarge", "0.85", 60).build(), Settings::default());
-        let (burst, more) = (Pace::of(&pool).until_all(1000, &settings), Pace::of(&pool).until_all(1200, &settings));
-        assert!((more - burst).as_secs() >= 100);
     }
 }

@@ -142,6 +142,8 @@ pub struct WorkloadPlan {
     pub by_pool: Shared<BTreeMap<String, i32>>,
     /// Replicas that find no place.
     pub unplaced: i32,
+    /// Replicas beyond those for which room is kept, so that an HPA finds it above the floor.
+    pub headroom: i32,
     /// Ranks released, see `WorkloadPlacementSpec::released`.
     pub released: i32,
     /// Pools that new pods may go to now, nearest first.
@@ -230,6 +232,9 @@ pub struct Fill {
     pub room: Resources,
     /// Replicas by workload (its index in [`Plan::workloads`]).
     pub replicas: BTreeMap<usize, i32>,
+    /// Headroom that is kept there beside them, in replicas by workload.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headroom: BTreeMap<usize, i32>,
 }
 
 /// The plan for a snapshot at an instant. Total: an impossible wish becomes a [`Waiting`], never an error.

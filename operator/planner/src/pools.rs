@@ -118,9 +118,15 @@ fn surplus(scope: &Scope<'_>, pool: &Pool, have: &Have<'_>) -> Vec<Surplus> {
 }
 
 fn fills(bins: &[&Bin]) -> Vec<Fill> {
-    let used = bins.iter().filter(|b| !b.replicas.is_empty());
-    used.map(|b| Fill { node: b.node.clone(), instance_type: b.instance_type.clone(), room: b.room.clone(), replicas: b.replicas.clone() })
-        .collect()
+    let headroom = |b: &Bin| b.headroom.iter().filter(|(_, n)| **n > 0).map(|(work, n)| (*work, *n)).collect();
+    let fill = |b: &&Bin| Fill {
+        node: b.node.clone(),
+        instance_type: b.instance_type.clone(),
+        room: b.room.clone(),
+        replicas: b.replicas.clone(),
+        headroom: headroom(b),
+    };
+    bins.iter().map(fill).filter(|f| !f.replicas.is_empty() || !f.headroom.is_empty()).collect()
 }
 
 fn shortfalls(pool: &Pool) -> Vec<Waiting> {

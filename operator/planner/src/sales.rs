@@ -13,39 +13,80 @@ use crate::{
     demand,
     fleet::Have,
     index::Indexed,
-    lead::Pace,
+    launch_rate,
+    lead::{self, Pace},
     lifecycle::Draft,
     packing::{BinState, Packing},
     plan::{SalePlan, Stage, Times, Waiting, WorkloadPlan},
-    snapshot::{Pool, Sale, SaleId, Workload},
+    snapshot::{Pool, Sale, SaleId, Settings, Workload},
     spending,
 };
 
 /// How long everything takes from the first call until all is Ready, for a packing that is to be carried out: the slowest pool for as many nodes as it
-/// opens, and those that make up for the overdue, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time. `fresh`: there are replicas to
-/// start on nodes that exist.
+/// opens, and those that make up for the overdue, and for every other rented pool of the sale as many nodes as there are in all, so that falling back is still in time.
 #[must_use]
-pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opened: &BTreeMap<&str, i32>, fresh: bool, scaled_by_hpa: bool) -> SignedDuration {
-    let all: i32 = opened.values().sum();
-    let asked = |pool: &Pool| match (&pool.spec.nodes.ec2, opened.get(pool.name.as_str())) {
-        (Some(_), None) => (all, false),
-        (Some(_), Some(n)) => (*n, true),
-        (None, _) => (i32::from(fresh), false),
-    };
+pub fn lead_time(seen: &Indexed<'_>, draft: &Draft, opening: &Opening<'_>, scaled_by_hpa: bool) -> SignedDuration {
     // Most pools of a region are equally fast, and asked for as many nodes: a quantile is worth more than to be computed again.
-    let mut questions: Vec<(Pace, (i32, bool))> = Vec::new();
-    for question in draft.pools.at().iter().map(|i| (seen.paces[*i], asked(&seen.pools[*i]))) {
+    let mut questions: Vec<(Pace, Asked)> = Vec::new();
+    for question in draft.pools.at().iter().map(|i| (seen.paces[*i], opening.asked(&seen.pools[*i]))) {
         if !questions.contains(&question) {
             questions.push(question);
         }
     }
-    let answer = |(pace, (n, made_up)): (Pace, (i32, bool))| match made_up {
-        true => pace.until_all_made_up(n, &seen.settings),
-        false => pace.until_all(n, &seen.settings),
-    };
-    let slowest = questions.into_iter().map(answer).max().unwrap_or_default();
+    let slowest = questions.into_iter().map(|(pace, asked)| asked.takes(pace, &seen.settings)).max().unwrap_or_default();
     let margin = SignedDuration::from_secs((slowest.as_secs() * seen.settings.margin_percent + 99) / 100);
     slowest + margin + if scaled_by_hpa { seen.settings.hpa_sync } else { SignedDuration::ZERO }
+}
+
+/// What a sale is to open.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Nodes that have to be launched, by pool.
+    pub nodes: &'a BTreeMap<&'a str, i32>,
+    /// The same by region.
+    pub ours: &'a BTreeMap<&'a str, i32>,
+    /// Instances by region that are launched at the same time, for this sale and those that are prepared with it.
+    pub by_region: &'a BTreeMap<&'a str, i32>,
+    /// There are replicas to start on nodes that exist.
+    pub fresh: bool,
+}
+
+impl Opening<'_> {
+    fn asked(&self, pool: &Pool) -> Asked {
+        let Some(region) = launch_rate::region(pool) else { return Asked::Pods(i32::from(self.fresh)) };
+        let in_region = self.by_region.get(region).copied().unwrap_or_default();
+        if let Some(n) = self.nodes.get(pool.name.as_str()) {
+            return Asked::Nodes { n: *n, in_region };
+        }
+        let (all, ours): (i32, i32) = (self.ours.values().sum(), self.ours.get(region).copied().unwrap_or_default());
+        Asked::StandIn { all, in_region: in_region - ours + all }
+    }
+}
+
+/// What a pool is asked for by a sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Pods on nodes that exist.
+    Pods(i32),
+    /// So many of all the nodes that are launched in its region.
+    Nodes { n: i32, in_region: i32 },
+    /// All nodes of the sale, should it have to stand in for every other pool.
+    StandIn { all: i32, in_region: i32 },
+}
+
+impl Asked {
+    /// How long until it is there.
+    fn takes(self, pace: Pace, settings: &Settings) -> SignedDuration {
+        let handed_out = |n: i32| launch_rate::handed_out(n.into(), settings);
+        match self {
+            Self::Pods(n) => pace.until_all(n),
+            Self::Nodes { n, in_region } => {
+                let made_up = pace.until_made_up(n) + handed_out(in_region + lead::made_up(n));
+                made_up.max(pace.until_all(n) + handed_out(in_region))
+            }
+            Self::StandIn { all, in_region } => pace.until_all(all) + handed_out(in_region),
+        }
+    }
 }
 
 /// Whether an HPA stands between some floor of the sale and its replicas.
@@ -156,6 +197,7 @@ fn waiting(scope: &Scope<'_>, index: usize, short: &dyn Fn(&WorkloadPlan) -> i32
                         | Reason::NoPool
                         | Reason::PlacementsDisagree
                         | Reason::GraceTooShort
+                        | Reason::HeadroomMissing
                 )
             };
             all.extend(work.problems.iter().filter(blocks).cloned());
@@ -217,20 +259,27 @@ pub fn nodes_ready<'a>(seen: &Indexed<'a>, packing: &Packing<'_>) -> BTreeMap<&'
     for bin in packing.bins().iter().filter(|b| b.state == BinState::New && b.used()) {
         *opened.entry(&bin.pool).or_default() += 1;
     }
+    let mut by_region: BTreeMap<&str, i64> = BTreeMap::new();
+    for (region, n) in opened.iter().filter_map(|(pool, n)| Some((launch_rate::region(seen.pool(pool)?)?, *n))) {
+        *by_region.entry(region).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
+    }
+    let waits = |(region, n): (&'a str, i64)| (region, launch_rate::wait(seen, region, n, seen.now));
+    let handed_out: BTreeMap<&str, SignedDuration> = by_region.into_iter().map(waits).collect();
     let of = |((pool, pace), have): ((&'a Pool, &Pace), &Have<'_>)| {
         let opened = opened.get(pool.name.as_str()).copied().unwrap_or_default();
-        Some((pool.name.as_str(), pool_ready(seen, *pace, have, opened)?))
+        let handed_out = launch_rate::region(pool).and_then(|region| handed_out.get(region)).copied().unwrap_or_default();
+        Some((pool.name.as_str(), pool_ready(seen.now, *pace, have, (opened, handed_out))?))
     };
     seen.snapshot().pools.iter().zip(&seen.paces).zip(&seen.have).filter_map(of).collect()
 }
 
-fn pool_ready(seen: &Indexed<'_>, pace: Pace, have: &Have<'_>, opened: usize) -> Option<Timestamp> {
-    let now = seen.now;
+/// `opened`: nodes that are to be launched, and how long the cloud's API takes to hand them out.
+fn pool_ready(now: Timestamp, pace: Pace, have: &Have<'_>, (opened, handed_out): (usize, SignedDuration)) -> Option<Timestamp> {
     // What was asked for and not answered is no nearer than what is asked for now: a cloud that is silent has made nothing, as far as anybody knows.
     let fresh = opened + have.unresolved.len();
-    let fresh = (fresh > 0).then(|| now + pace.until_all(count(fresh), &seen.settings));
+    let fresh = (fresh > 0).then(|| now + handed_out + pace.until_all(count(fresh)));
     let launching = &have.launching;
-    let together = pace.until_all(count(launching.len()), &seen.settings);
+    let together = pace.until_all(count(launching.len()));
     let soon = now + SignedDuration::from_secs(1);
     let under_way = launching.iter().map(|i| (i.launched_at + together).max(soon)).max();
     fresh.into_iter().chain(under_way).max()

@@ -80,9 +80,9 @@ pub struct Settings {
     pub hpa_sync: SignedDuration,
     /// Added to every lead time, as a share of it in percent, for what nobody has measured. Default 25.
     pub margin_percent: i64,
-    /// Instances that the cloud's API hands out per second once its burst is used up. Default 2 (EC2's RunInstances resource bucket).
+    /// Instances that the cloud's API hands out per second and region once its burst is used up. Default 2 (EC2's RunInstances resource bucket).
     pub launch_rate: i64,
-    /// Instances that the API hands out at once. Default 1000 (the same bucket).
+    /// Instances that the API hands out at once in a region, at least 1. Default 1000 (the same bucket).
     pub launch_burst: i64,
     /// Unbound pods older than this count as unschedulable where they are permitted. Default 30 s.
     pub unschedulable_after: SignedDuration,

@@ -65,6 +65,12 @@ fn affordable(sale: &Sale, spent: Money, time: SignedDuration) -> Option<Money> 
     Some(money(left.max(0) * HOUR_MILLIS / time.as_millis().max(1)))
 }
 
+/// Whether the money for its whole window is bounded.
+#[must_use]
+pub fn is_bounded(sale: &Sale) -> bool {
+    sale.spec.budget.as_ref().is_some_and(|budget| budget.max_total_cost.is_some())
+}
+
 /// The same for a sale that waits, and would start that long before its ready-by.
 #[must_use]
 pub fn most_hourly(seen: &Indexed<'_>, sale: usize, draft: &Draft, lead: SignedDuration) -> Option<Money> {

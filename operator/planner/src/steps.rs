@@ -7,10 +7,14 @@ use onsale_api::{Reason, WorkloadPlacementSpec, placement::FloorField};
 use serde::Serialize;
 
 use crate::{
+    launch_rate,
     overlay::Overlay,
     plan::Plan,
     snapshot::{PodRef, SaleId, Snapshot, WorkloadId},
 };
+
+/// AWS advises batches of about this many instances in one call.
+pub(crate) const BATCH: i32 = 100;
 
 /// Whose steps a chain holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -150,7 +154,9 @@ pub fn due(plan: &Plan, seen: &Snapshot, now: Timestamp) -> Vec<Chain> {
     let pools = pools.map(|(plan, pool)| Chain { key: ChainKey::Pool(plan.name.clone()), steps: pool_steps::of(&scope, plan, pool) });
     let works = plan.workloads.iter().zip(&seen.workloads);
     let works = works.map(|(plan, work)| Chain { key: ChainKey::Workload(plan.id.clone()), steps: workload_steps::of(&scope, plan, work) });
-    sales.chain(pools).chain(works).filter(|chain| !chain.steps.is_empty()).collect()
+    let mut chains = sales.chain(pools).chain(works).filter(|chain| !chain.steps.is_empty()).collect();
+    launch_rate::keep(&mut chains, seen, now);
+    chains
 }
 
 /// What decides about all chains alike.

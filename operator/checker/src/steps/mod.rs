@@ -1,7 +1,7 @@
 //! Whether the steps that are due may be done, and in this order.
 //!
 //! - here: one chain per key, with steps of its kind; sales
-//! - `pool`: launches, nodes, drains; `workload`: record, overlay, floor, pods
+//! - `pool`: launches, nodes, drains; `rate`: what all launches take together; `workload`: record, overlay, floor, pods
 
 use std::collections::BTreeSet;
 
@@ -13,6 +13,7 @@ use onsale_planner::{
 use crate::{Rule, Violation, shared, view::View};
 
 mod pool;
+mod rate;
 mod workload;
 
 /// Every rule that the chains break.
@@ -33,6 +34,7 @@ pub fn check(view: &View<'_>, chains: &[Chain]) -> Vec<Violation> {
         }
     }
     shared::launches(view, chains, &mut found);
+    rate::check(view, chains, &mut found);
     found
 }
 

@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn restoring() -> Night {
-        night().recorded().over().plan(|p| {
+        night().recorded().over().at("2026-12-05T18:40:00Z").plan(|p| {
             let work = &mut p.workloads[0];
             (work.stage, work.floor, work.overlay) = (Stage::Restoring, 10, None);
             work.claims.clear();

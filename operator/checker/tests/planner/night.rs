@@ -13,7 +13,7 @@ use onsale_api::{
 use onsale_planner::{
     Chain, Plan, Snapshot, Step,
     resources::Resources,
-    snapshot::{Node, Placement, Pod, SaleId, Workload, WorkloadId},
+    snapshot::{Node, Placement, Pod, SaleId, Taint, Toleration, Workload, WorkloadId},
     steps::ChainKey,
 };
 use proptest::prelude::*;
@@ -365,8 +365,10 @@ impl Night {
                 Some(permitted) => permitted.iter().position(|p| *p == place.pool),
                 None => (!place.rented).then_some(0),
             };
-            let admits =
-                |place: &Place| target.node_terms.is_empty() || target.node_terms.iter().any(|t| t.iter().all(|r| r.holds(&place.labels)));
+            let admits = |place: &Place| {
+                let terms = target.node_terms.is_empty() || target.node_terms.iter().any(|t| t.iter().all(|r| r.holds(&place.labels)));
+                terms && place.taints.iter().all(|taint| tolerates(&target.tolerations, taint))
+            };
             let fitting = places.iter_mut().filter(|p| p.free.count_of(&target.requests) > 0 && admits(p));
             if let Some((_, place)) = fitting.filter_map(|p| Some((order(p)?, p))).min_by_key(|(order, _)| *order) {
                 place.free.add(&target.requests, -1);
@@ -382,9 +384,14 @@ impl Night {
             let there = work.pods.iter().filter(|p| p.node.as_deref() == Some(node.name.as_str())).count();
             free.add(&work.target.as_ref().unwrap().requests, -i64::try_from(there).unwrap());
         }
-        let (name, pool, labels) = (node.name.clone(), node.pool.clone(), node.labels.clone());
-        Place { name, pool, labels, free, rented: node.instance.is_some() }
+        let (name, pool, labels, taints) = (node.name.clone(), node.pool.clone(), node.labels.clone(), node.taints.clone());
+        Place { name, pool, labels, taints, free, rented: node.instance.is_some() }
     }
+}
+
+fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+    let same = |own: &Option<String>, of: &String| own.as_ref().is_none_or(|own| own == of);
+    tolerations.iter().any(|t| same(&t.key, &taint.key) && same(&t.value, &taint.value) && same(&t.effect, &taint.effect))
 }
 
 /// A node as the scheduler sees it.
@@ -392,6 +399,7 @@ struct Place {
     name: String,
     pool: String,
     labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
     free: Resources,
     rented: bool,
 }

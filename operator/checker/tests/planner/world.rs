@@ -12,7 +12,7 @@ use onsale_api::{
 use onsale_planner::{
     Snapshot,
     resources::Resources,
-    snapshot::{Instance, Node, Pod, Pool, Requirement, Sale, SaleId, Taint, TargetState, Toleration, Workload, WorkloadId},
+    snapshot::{Instance, Node, Pod, Pool, Requirement, Sale, SaleId, Settings, Taint, TargetState, Toleration, Workload, WorkloadId},
 };
 use serde_json::{from_value, json};
 
@@ -55,7 +55,11 @@ pub fn snapshot(world: &World) -> Snapshot {
         workloads,
         nodes: (!world.blind).then_some(nodes),
         namespaces: ["shop", "other"].map(|n| (n.to_owned(), BTreeMap::from([("name".to_owned(), n.to_owned())]))).into(),
-        ..Snapshot::default()
+        settings: world.bucket.map_or_else(Settings::default, |(launch_burst, launch_rate)| Settings {
+            launch_burst,
+            launch_rate,
+            ..Settings::default()
+        }),
     };
     seen.workloads.sort_by(|a, b| a.id.cmp(&b.id));
     seen
@@ -66,15 +70,28 @@ pub fn kind(i: usize) -> String {
     format!("c{i}.large")
 }
 
-/// What a node with so many cores offers.
-pub fn offer(cores: i64) -> Resources {
-    Resources { cpu: cores * 1_000, memory: cores << 31, pods: 110, extended: BTreeMap::new() }
+/// Name of the extended resource that some nodes offer and some pods ask for.
+const GPU: &str = "nvidia.com/gpu";
+
+/// So many GPUs, if any.
+fn gpus(n: i64) -> BTreeMap<String, i64> {
+    (n > 0).then(|| (GPU.to_owned(), n)).into_iter().collect()
+}
+
+/// What a node of the pool offers.
+fn offer(seed: &PoolSeed) -> Resources {
+    Resources { cpu: seed.cores * 1_000, memory: seed.cores << 31, pods: 110, extended: gpus(seed.gpus) }
 }
 
 fn pool(i: usize, seed: &PoolSeed) -> Pool {
     let mut latency = vec![json!({"site": "dc", "rtt": format!("{}us", seed.rtt)})];
     latency.extend(seed.second.map(|rtt| json!({"site": "db", "rtt": format!("{rtt}us")})));
-    let types = json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": {"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)}, "addressesPerNode": seed.addresses}]);
+    let mut allocatable = json!({"cpu": seed.cores.to_string(), "memory": format!("{}Gi", seed.cores * 2)});
+    if seed.gpus > 0 {
+        allocatable[GPU] = json!(seed.gpus.to_string());
+    }
+    let types =
+        json!([{"name": kind(i), "hourlyCost": format!("0.{}", i + 1), "allocatable": allocatable, "addressesPerNode": seed.addresses}]);
     let subnets: Vec<String> = bits(seed.subnets).map(|bit| cloud::subnet(usize::from(bit))).collect();
     let region = ["us-west-2", "us-east-1"][seed.region];
     let ec2 =
@@ -130,8 +147,8 @@ pub fn node(pool: usize, seed: &PoolSeed, name: String, instance: Option<String>
         labelled: true,
         tainted: true,
         taints: Vec::new(),
-        allocatable: offer(seed.cores),
-        others: Resources { cpu: 250, memory: 1 << 28, pods: 3, extended: BTreeMap::new() },
+        allocatable: offer(seed),
+        others: Resources { cpu: 250 + seed.daemons * 10, memory: 1 << 28, pods: 3, extended: BTreeMap::new() },
         evictable: Vec::new(),
     }
 }
@@ -149,7 +166,7 @@ fn nodes(i: usize, seed: &PoolSeed) -> Vec<Node> {
 
 fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
     let id = WorkloadId { namespace: space(seed.other).into(), kind: TargetKind::Deployment, name: format!("work-{i}") };
-    let requests = Resources { cpu: seed.cpu * 10, memory: 1 << 27, pods: 1, extended: BTreeMap::new() };
+    let requests = Resources { cpu: seed.cpu * 10, memory: 1 << 27, pods: 1, extended: gpus(seed.gpus) };
     let term = |zone: u8| {
         vec![Requirement { key: "topology.kubernetes.io/zone".into(), operator: "In".into(), values: vec![format!("zone-{zone}")] }]
     };
@@ -165,18 +182,23 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
         grace: SignedDuration::from_secs(30),
         zone_skew: seed.skew,
         node_terms: seed.zone.map(term).into_iter().collect(),
-        tolerations: seed.tolerates.then(|| Toleration { key: Some("dedicated".into()), value: None, effect: None }).into_iter().collect(),
+        tolerations: tolerations(seed.tolerates),
         own_deletion_cost: false,
     };
     let mut free: Vec<Resources> = nodes.iter().map(|n| n.allocatable.clone()).collect();
+    // What earlier workloads took of GPUs nobody knows here: only nodes without other pods have any left.
+    nodes.iter().zip(&mut free).filter(|(n, _)| !n.evictable.is_empty()).for_each(|(_, free)| free.extended.clear());
+    let has_gpus = |free: &Resources| seed.gpus == 0 || free.extended.get(GPU).is_some_and(|n| *n >= seed.gpus);
     let taken = |n: &Node| i64::try_from(n.evictable.len()).unwrap();
     // Eight pods of three cores are the most that earlier workloads may have put there; half of every node is theirs to share.
-    nodes.iter().zip(&mut free).for_each(|(n, free)| free.cpu = (free.cpu - 250) / 2 - taken(n) * 500);
+    nodes.iter().zip(&mut free).for_each(|(n, free)| free.cpu = (free.cpu - n.others.cpu) / 2 - taken(n) * 500);
     let pods = (0..seed.baseline).zip(&seed.on).map(|(n, on)| {
         let name = format!("work-{i}-{n:04}");
-        let place = on.map(|on| on % nodes.len().max(1)).filter(|on| free.get(*on).is_some_and(|f| f.cpu >= target.requests.cpu * 5));
+        let fits = |free: &Resources| free.cpu >= target.requests.cpu * 5 && has_gpus(free);
+        let place = on.map(|on| on % nodes.len().max(1)).filter(|on| free.get(*on).is_some_and(fits));
         if let Some(place) = place {
             free[place].cpu -= target.requests.cpu * 5;
+            free[place].extended.entry(GPU.to_owned()).and_modify(|n| *n -= seed.gpus);
         }
         let pod = Pod {
             uid: format!("uid-{name}"),
@@ -196,6 +218,17 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
         }
     }
     Workload { id, target: Some(target), placement: None, overlay: None, pods: pods.into_iter().map(|(pod, _)| pod).collect() }
+}
+
+fn tolerations(tolerates: u8) -> Vec<Toleration> {
+    let (key, all) = (Some("dedicated".to_owned()), Some("NoSchedule".to_owned()));
+    match tolerates {
+        1 => vec![Toleration { key, value: None, effect: None }],
+        2 => vec![Toleration { key, value: Some("others".into()), effect: all }],
+        3 => vec![Toleration { key, value: Some("somebody".into()), effect: all }],
+        4 => vec![Toleration { key: None, value: None, effect: None }],
+        _ => Vec::new(),
+    }
 }
 
 /// A pod as a drain names it.
@@ -245,6 +278,9 @@ fn sale(world: &World, i: usize, seed: &SaleSeed) -> Option<Sale> {
             let mut wish = json!({"target": {"kind": "Deployment", "name": format!("work-{n}")}, "peakReplicas": peak});
             if let Some(calls) = seed.calls {
                 wish["dependencies"] = json!([{"site": "dc", "serialCalls": calls}]);
+            }
+            if let Some(headroom) = seed.headroom {
+                wish["headroom"] = json!(format!("{headroom}%"));
             }
             if let Some(share) = seed.share {
                 wish["maxSharePerPool"] = json!(format!("{share}%"));

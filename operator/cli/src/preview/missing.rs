@@ -36,7 +36,7 @@ pub fn missing(world: &World, plan: &SalePlan, workloads: &[&WorkloadPlan]) -> V
 /// Only worth knowing.
 #[must_use]
 pub fn remarks(waiting: &Waiting) -> bool {
-    waiting.reason == Reason::GraceTooShort
+    matches!(waiting.reason, Reason::GraceTooShort | Reason::HeadroomMissing)
 }
 
 /// In the words of somebody who has files, not a cluster, before them.

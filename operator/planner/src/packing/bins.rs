@@ -50,6 +50,8 @@ pub struct Bin {
     pub replicas: BTreeMap<usize, i32>,
     /// Replicas that run there already.
     pub running: BTreeMap<usize, i32>,
+    /// Headroom that is kept there, in replicas by workload index.
+    pub headroom: BTreeMap<usize, i32>,
     /// Price per hour, zero for existing nodes.
     pub hourly: Money,
     /// Namespace and sale that the node is charged to: the first that uses it.
@@ -223,6 +225,8 @@ impl Bins {
         if replica {
             *bin.replicas.entry(work.index).or_default() += 1;
             add(self.held.entry(work.index).or_default(), &bin.pool, 1);
+        } else {
+            *bin.headroom.entry(work.index).or_default() += 1;
         }
         taken
     }
@@ -242,6 +246,8 @@ impl Bins {
             bin.replicas.entry(taken.work).and_modify(|n| *n -= 1);
             let held = self.held.get_mut(&taken.work).and_then(|pools| pools.get_mut(&bin.pool));
             held.into_iter().for_each(|n| *n -= 1);
+        } else {
+            bin.headroom.entry(taken.work).and_modify(|n| *n -= 1);
         }
     }
 
@@ -280,7 +286,7 @@ impl Bins {
             if !pod.terminating {
                 *bin.replicas.entry(work.index).or_default() += 1;
                 *bin.running.entry(work.index).or_default() += 1;
-                bin.serve(work, work.distances.iter().any(|d| d.pool == bin.pool));
+                bin.serve(work, work.outside.contains(&bin.pool) || work.distances.iter().any(|d| d.pool == bin.pool));
                 add(self.held.entry(work.index).or_default(), &bin.pool, 1);
             }
         }
@@ -329,6 +335,7 @@ fn empty(pool: &Pool, node: String, instance_type: Option<String>, room: Resourc
         room,
         replicas: BTreeMap::new(),
         running: BTreeMap::new(),
+        headroom: BTreeMap::new(),
         hourly,
         owner: None,
         picky: false,

@@ -49,6 +49,8 @@ pub struct Work {
     pub requests: Resources,
     /// Pools that may hold it, nearest first.
     pub distances: Shared<Vec<Distance>>,
+    /// Pools that take nothing new and where replicas run: the nodes below them are at the sale's charge still.
+    pub outside: BTreeSet<String>,
     /// Ranks below this one take no further replicas: they were filled and left behind.
     pub closed: i32,
     /// Pools that have proved to take no further replicas.
@@ -119,6 +121,10 @@ pub struct Packed {
     pub unplaced: i32,
     /// Why.
     pub waiting_for: Vec<Waiting>,
+    /// Replicas of headroom that have room.
+    pub headroom: i32,
+    /// Why the rest of them has none.
+    pub no_headroom: Option<Waiting>,
 }
 
 impl Packed {

@@ -12,7 +12,7 @@ use super::{
     bounds::{Bounds, Refusal, Zones},
     exchange,
 };
-use crate::{index::Indexed, resources::Resources};
+use crate::{index::Indexed, plan::Waiting, resources::Resources};
 
 /// How often room that was given up is offered again, nearest first.
 const MOST_PASSES: usize = 20;
@@ -76,8 +76,13 @@ impl<'a> Packer<'a> {
         order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), &w.id));
         let begun = self.mark();
         let placed = self.fill(&order, begun, None);
-        let placed = exchange::better(self, &order, begun, placed);
-        order.iter().for_each(|work| self.reserve(work));
+        let mut placed = exchange::better(self, &order, begun, placed);
+        for work in order {
+            let (headroom, refused) = self.reserve(work);
+            if let Some(packed) = placed.get_mut(&work.index) {
+                (packed.headroom, packed.no_headroom) = (headroom, refused);
+            }
+        }
         placed
     }
 
@@ -113,7 +118,7 @@ impl<'a> Packer<'a> {
                 packed.unplaced = unplaced;
                 let mut why: Vec<((Reason, &str), Refusal)> = blocked.into_iter().filter(|_| unplaced > 0).collect();
                 // That existing nodes are full is why others are rented: what stands in the way of those comes first.
-                why.sort_by_key(|((_, pool), _)| self.bounds.seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_none()));
+                why.sort_by_key(|((_, pool), _)| self.is_existing(pool));
                 packed.waiting_for = why.into_iter().map(|((_, pool), refusal)| refusal.say(pool)).collect();
             }
         }
@@ -226,13 +231,26 @@ impl<'a> Packer<'a> {
         self.bins.truncate(to.bins);
     }
 
-    /// Plans the headroom as if it were replicas, without counting it as such; what finds no room is no shortfall.
-    fn reserve(&mut self, work: &Work) {
-        let mut places = if work.reserve > 0 { self.places(work, None) } else { return };
+    /// Plans the headroom as if it were replicas, without counting it as such; what finds no room is no shortfall. How much does, and why the rest does not.
+    fn reserve(&mut self, work: &Work) -> (i32, Option<Waiting>) {
+        let mut places = if work.reserve > 0 { self.places(work, None) } else { return (0, None) };
+        let mut refused = Blocked::new();
         for left in (1..=work.reserve).rev() {
-            let Some(bin) = self.next_place(work, &mut places, left, &mut Blocked::new()) else { return };
+            let Some(bin) = self.next_place(work, &mut places, left, &mut refused) else {
+                return (work.reserve - left, self.first(refused));
+            };
             self.taken.push(self.bins.take(bin, work, false));
         }
+        (work.reserve, None)
+    }
+
+    /// What says most of why something finds no place: that existing nodes are full is why others are rented, and what stands in the way of those comes first.
+    fn first(&self, refused: Blocked<'_>) -> Option<Waiting> {
+        refused.into_iter().min_by_key(|((_, pool), _)| self.is_existing(pool)).map(|((_, pool), refusal)| refusal.say(pool))
+    }
+
+    fn is_existing(&self, pool: &str) -> bool {
+        self.bounds.seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_none())
     }
 
     /// The pools that the workload may use, nearest first.

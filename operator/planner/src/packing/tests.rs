@@ -37,6 +37,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
         most_hourly: None,
         requests: vector(1_000, 2, 1),
         distances: distances(wish, &refs, &refs).near_to_far,
+        outside: BTreeSet::new(),
         closed: 0,
         stuck: BTreeSet::new(),
         target: wish.peak_replicas,

@@ -12,7 +12,7 @@ use crate::{
     floors,
     forecast::{self, Expected, Outlook},
     index::Indexed,
-    lead,
+    launch_rate, lead,
     lifecycle::{self, Draft},
     packing::{Bin, Keep, Packing, Rooms, Work, pack},
     pools, sales,
@@ -34,7 +34,8 @@ pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
     let workloads: Vec<WorkloadPlan> = (0..demands.len()).map(|index| floors::plan(&case(index))).collect();
     let pools = pool_plans(&seen, &drafts, &demands, &packing, &workloads, &outlook);
     let sales = sale_plans(&seen, &mut drafts, &packing, &workloads, &pools, &outlook);
-    let next_change = next_change(&seen, &drafts, &demands, &sales, &workloads);
+    let mut next_change = next_change(&seen, &drafts, &demands, &sales, &workloads);
+    next_change = launch_rate::next(snapshot, &seen.have, &pools, now).into_iter().chain(next_change).filter(|t| *t > now).min();
     let forecast = |(index, e): (usize, Expected)| Forecast { sale: seen.sales[index].id.clone(), workloads: e.workloads, nodes: e.nodes };
     let forecasts = outlook.sales.into_iter().map(forecast).collect();
     Plan { sales, workloads, pools, forecasts, next_change }
@@ -90,7 +91,7 @@ fn postpone(seen: &Indexed<'_>, drafts: &mut [Draft], index: usize) {
     if !moved || !matches!(drafts[index].phase, Phase::Preparing | Phase::Ready) {
         return;
     }
-    let lead = drafts[index].pools.at().iter().map(|i| seen.paces[*i].until_all(100, &seen.settings)).max();
+    let lead = drafts[index].pools.at().iter().map(|i| seen.paces[*i].until_all(100)).max();
     let lead = lead.unwrap_or_default();
     if let Some(times) = drafts[index].times {
         drafts[index].times = Some(Times { starts_at: times.ready_by - lead, ..times });
@@ -152,8 +153,9 @@ fn needed_at_home(seen: &Indexed<'_>, demands: &[Demand], held: &BTreeSet<&str>)
     let mut works = works(seen, demands);
     for work in &mut works {
         (work.closed, work.reserve) = (0, if demands[work.index].holding { work.reserve } else { 0 });
-        // Nothing is opened on the way back: what would need a new node stays where it is.
+        // Nothing is opened on the way back: what would need a new node stays where it is, and so does what a share would have kept away.
         work.opens = false;
+        work.max_per_pool = work.max_per_pool.filter(|_| demands[work.index].holding);
     }
     let home = pack(seen, &works, Keep::Existing);
     home.bins().iter().filter(|bin| bin.used()).filter_map(|bin| bin.instance.clone()).collect()

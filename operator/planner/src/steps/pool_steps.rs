@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::Reason;
 
-use super::{Scope, Step};
+use super::{BATCH, Scope, Step};
 use crate::{
     addresses, fleet,
     plan::{PoolPlan, Surplus},
@@ -13,8 +13,6 @@ use crate::{
     snapshot::{Node, Pool, Snapshot},
 };
 
-/// AWS advises batches of about this many instances in one call.
-const BATCH: i32 = 100;
 /// A resolved launch stays in the ledger while its instances may be missing from lists that lag behind.
 const LEDGER_KEEPS: SignedDuration = SignedDuration::from_mins(5);
 /// Entries in the ledger at most, of the 256 that the schema allows.

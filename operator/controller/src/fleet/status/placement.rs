@@ -100,6 +100,7 @@ mod tests {
             floor,
             by_pool: Default::default(),
             unplaced: 0,
+            headroom: 0,
             released: 0,
             permitted: Vec::new(),
             overlay: None,
