@@ -1,6 +1,6 @@
 //! Observe: from watches and cloud reads to the planner's snapshot. Unknown is not empty: what has not been read yet is said to be so.
 //!
-//! - [`store`], [`watch`]: one stream and one store of slim records per kind
+//! - [`store`], [`watch`]: one stream and one store of slim records per kind; [`slim`]: objects that never were more
 //! - [`sale`], [`asleep`], [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
 //!   [`together`]: its lists and the launch ledger; [`ages`]: how old they are, whatever the wall clock does; [`facts`]: free addresses and quotas
@@ -20,6 +20,7 @@ pub mod pod;
 pub mod sale;
 pub mod scaled_object;
 pub mod scaler;
+pub mod slim;
 pub mod snapshot;
 pub mod store;
 pub mod target;
