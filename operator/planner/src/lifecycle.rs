@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use onsale_api::{
-    Phase, Reason,
+    OnSaleSpec, Phase, Reason,
     onsale::{Entered, Mode},
     time::{resolve, whole_seconds},
 };
@@ -113,7 +113,7 @@ pub fn draft(seen: &Indexed<'_>, index: usize) -> Draft {
         off,
         postponed: false,
     };
-    match times(sale) {
+    match times(&sale.spec, sale.status.starts_at.as_ref().map(|t| t.0)) {
         Ok(times) => {
             draft.times = Some(times);
             advance(&mut draft, sale, times, now);
@@ -164,14 +164,17 @@ fn advance(draft: &mut Draft, sale: &Sale, times: Times, now: Timestamp) {
     }
 }
 
-fn times(sale: &Sale) -> Result<Times, Waiting> {
+/// The instants that a sale says, and when it starts: at ready-by, until that is computed.
+///
+/// # Errors
+/// [`Reason::InvalidTime`]: it names no instant, or one that is out of range.
+pub fn times(spec: &OnSaleSpec, starts_at: Option<Timestamp>) -> Result<Times, Waiting> {
     let invalid = |message: String| Waiting { reason: Reason::InvalidTime, message, until: None };
-    let opens_at = resolve(&sale.spec.opens_at, sale.spec.time_zone.as_deref()).map_err(|e| invalid(e.to_string()))?;
-    let far = |_| invalid(format!("opensAt {} is out of range", sale.spec.opens_at));
-    let ready_by = opens_at.checked_sub(sale.spec.ready_before.get()).map_err(far)?;
-    let ends_at = opens_at.checked_add(sale.spec.duration.get()).map_err(far)?;
-    let starts_at = sale.status.starts_at.as_ref().map_or(ready_by, |t| t.0);
-    Ok(Times { opens_at, ready_by, starts_at, ends_at })
+    let opens_at = resolve(&spec.opens_at, spec.time_zone.as_deref()).map_err(|e| invalid(e.to_string()))?;
+    let far = |_| invalid(format!("opensAt {} is out of range", spec.opens_at));
+    let ready_by = opens_at.checked_sub(spec.ready_before.get()).map_err(far)?;
+    let ends_at = opens_at.checked_add(spec.duration.get()).map_err(far)?;
+    Ok(Times { opens_at, ready_by, starts_at: starts_at.unwrap_or(ready_by), ends_at })
 }
 
 /// The pools that are open to the sale's namespace and that its placement leaves to some workload, and for a sale that is active those that its workloads were

@@ -6,7 +6,7 @@ use onsale_api::Amount;
 use serde::Serialize;
 
 /// CPU in millicores, memory in bytes, pods, and any extended resource by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Resources {
     /// CPU in millicores.
     pub cpu: i64,

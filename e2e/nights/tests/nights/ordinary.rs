@@ -121,6 +121,41 @@ fn plan_mode_changes_nothing_and_what_is_over_is_missed() {
 }
 
 #[test]
+fn what_opens_too_late_to_look_at_is_told_so_once_and_looked_at_when_its_time_comes() {
+    let start = shop("2026-12-05T16:30:00Z", 6).sale("next-year", "2027-01-10T17:00:00Z", &[("seat-map", 30, 3)], &json!({}));
+    let edit = |inner: &mut Inner| {
+        let workloads = json!([{"target": {"kind": "Deployment", "name": "checkout"}, "peakReplicas": 8}]);
+        let metadata = json!({"name": "next-year", "namespace": "ticketing"});
+        put(
+            inner,
+            &json!({"apiVersion": "onsale.dev/v1alpha1", "kind": "OnSale", "metadata": metadata, "spec": {"workloads": workloads}}),
+            "owner",
+        );
+    };
+    let state = play(start.at("2026-12-05T16:40:00Z", edit).build(), async |stage| {
+        stage.start();
+        for (until, workload, baseline) in [("2026-12-05T16:39:00Z", "seat-map", 6), ("2026-12-05T16:41:00Z", "checkout", 4)] {
+            stage.run_until(until).await;
+            let feasible = stage.state().condition(&kinds::SALES, "ticketing", "next-year", "Feasible");
+            assert_eq!(feasible, Some(("Unknown".to_owned(), "TooFarAhead".to_owned())), "{}", stage.text());
+            let sale = stage.state().store.get(&kinds::SALES, "ticketing", "next-year").cloned().unwrap_or_default();
+            let (status, work) = (&sale["status"], &sale["status"]["workloads"][0]);
+            assert_eq!((&status["observedGeneration"], &status["workloads"][1]), (&sale["metadata"]["generation"], &json!(null)));
+            assert_eq!((&work["name"], &work["baseline"], &work["peak"]), (&json!(workload), &json!(baseline), &json!(baseline)));
+            assert_eq!(status["next"], "it is looked at whether everything can be had at 2026-12-10T16:50:00Z");
+        }
+        let lines = stage.state().journal.lines.len();
+        stage.run_until("2026-12-10T16:49:00Z").await;
+        assert_eq!(stage.state().journal.lines.len(), lines, "it was told\n{}", stage.text());
+        stage.run_until("2026-12-10T16:56:00Z").await;
+        stage.state()
+    });
+    assert_eq!(state.phase("next-year"), "Scheduled");
+    let feasible = state.condition(&kinds::SALES, "ticketing", "next-year", "Feasible");
+    assert_eq!(feasible.map(|f| f.0).as_deref(), Some("True"), "{}", state.journal.text());
+}
+
+#[test]
 fn an_object_that_this_very_pass_removed_gets_no_status() {
     let state = play(tour(12).build(), async |stage| {
         stage.start();

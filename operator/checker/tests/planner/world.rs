@@ -12,7 +12,9 @@ use onsale_api::{
 use onsale_planner::{
     Snapshot,
     resources::Resources,
-    snapshot::{Instance, Node, Pod, Pool, Requirement, Sale, SaleId, Settings, Taint, TargetState, Toleration, Workload, WorkloadId},
+    snapshot::{
+        DaemonSet, Instance, Node, Pod, Pool, Requirement, Sale, SaleId, Settings, Taint, TargetState, Toleration, Workload, WorkloadId,
+    },
 };
 use serde_json::{from_value, json};
 
@@ -54,6 +56,7 @@ pub fn snapshot(world: &World) -> Snapshot {
         pools: world.pools.iter().enumerate().map(|(i, seed)| cloud::told(world, pool(i, seed), seed)).collect(),
         workloads,
         nodes: (!world.blind).then_some(nodes),
+        daemon_sets: world.pools.iter().filter(|seed| seed.daemons > 0).map(daemon_set).collect(),
         namespaces: ["shop", "other"].map(|n| (n.to_owned(), BTreeMap::from([("name".to_owned(), n.to_owned())]))).into(),
         settings: world.bucket.map_or_else(Settings::default, |(launch_burst, launch_rate)| Settings {
             launch_burst,
@@ -63,6 +66,17 @@ pub fn snapshot(world: &World) -> Snapshot {
     };
     seen.workloads.sort_by(|a, b| a.id.cmp(&b.id));
     seen
+}
+
+/// One that runs in the pool's zone, wherever it is let.
+fn daemon_set(seed: &PoolSeed) -> DaemonSet {
+    let zone =
+        Requirement { key: "topology.kubernetes.io/zone".into(), operator: "In".into(), values: vec![format!("zone-{}", seed.zone)] };
+    DaemonSet {
+        requests: Resources { cpu: seed.daemons * 10, memory: 1 << 28, pods: 1, extended: BTreeMap::new() },
+        node_terms: vec![vec![zone]],
+        tolerations: vec![Toleration { key: None, value: None, effect: None }],
+    }
 }
 
 /// Type of the nodes of a pool.

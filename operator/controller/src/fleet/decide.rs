@@ -10,7 +10,7 @@ use crate::{context::Context, executor::compute};
 
 /// What holds now, and what is to be done about it.
 pub struct Decision {
-    /// The plan.
+    /// The plan, without the forecasts: what they say of each sale is in its plan.
     pub plan: Plan,
     /// What is due of it, without what must wait for something unknown.
     pub chains: Vec<Chain>,
@@ -21,9 +21,11 @@ pub async fn decide(context: &Context, observed: &Arc<Observed>, now: Timestamp)
     let (observed, telemetry) = (observed.clone(), context.config.telemetry.clone());
     let work = move || {
         let seen = &observed.snapshot;
-        let plan = onsale_planner::plan(seen, now);
+        let mut plan = onsale_planner::plan(seen, now);
         let chains = observed.gaps.withhold(onsale_planner::due(&plan, seen, now), seen);
         judge::judge(&telemetry.metrics, seen, &plan, &chains, now);
+        // Only the checker reads them, and those of a thousand sales are most of the plan.
+        plan.forecasts = Vec::new();
         Decision { plan, chains }
     };
     compute(context.config.executor.as_ref(), work).await

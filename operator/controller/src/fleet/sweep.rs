@@ -128,8 +128,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::observe::slim::Slim;
 
-    fn node(name: &str, provider_id: &str, labels: serde_json::Value) -> Event<Node> {
+    fn node(name: &str, provider_id: &str, labels: serde_json::Value) -> Event<Slim<NodeRecord, Node>> {
         Event::Apply(
             serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": {"providerID": provider_id}})).unwrap(),
         )

@@ -2,8 +2,9 @@
 //!
 //! - [`own`]: OnSales and CapacityPools; [`target`]: Deployments and StatefulSets; [`scaler`]: HPAs, ScaledObjects, and the field that holds a floor
 //! - [`node`]: nodes and the pool of each; [`pod`]: pods in brief; [`tenants`]: which pods are whose, and what runs on a node
-//! - [`requests`]: what a pod asks for; [`managers`]: who wrote a field last
+//! - [`requests`]: what a pod asks for; [`managers`]: who wrote a field last; [`alike`]: what many objects say alike
 
+pub mod alike;
 pub mod managers;
 pub mod node;
 pub mod own;

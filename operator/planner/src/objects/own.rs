@@ -11,6 +11,12 @@ pub fn is_protected(meta: &ObjectMeta) -> bool {
     meta.finalizers.iter().flatten().any(|f| f == names::FINALIZER)
 }
 
+/// The sale is annotated to return at once.
+#[must_use]
+pub fn returns_now(meta: &ObjectMeta) -> bool {
+    meta.annotations.as_ref().is_some_and(|a| a.get(names::RETURN).is_some_and(|v| v == "Now"))
+}
+
 /// A sale.
 #[must_use]
 pub fn sale(id: SaleId, uid: &str, object: &OnSale) -> Sale {
@@ -24,7 +30,7 @@ pub fn sale(id: SaleId, uid: &str, object: &OnSale) -> Sale {
         status: object.status.clone().unwrap_or_default().into(),
         deleting: meta.deletion_timestamp.is_some(),
         protected: is_protected(meta),
-        return_now: meta.annotations.as_ref().is_some_and(|a| a.get(names::RETURN).is_some_and(|v| v == "Now")),
+        return_now: returns_now(meta),
     }
 }
 

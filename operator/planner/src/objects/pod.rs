@@ -1,10 +1,12 @@
 //! Pods in brief: 20,000 of them must stay small.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use onsale_api::{names, onsale::TargetKind};
 
-use super::requests;
+use super::{alike::Alike, requests};
 use crate::{resources::Resources, snapshot};
 
 /// Marks the API's copy of a static pod.
@@ -15,16 +17,14 @@ const LONGEST_HASH: usize = 10;
 /// What is kept of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRecord {
-    /// Kind and name of the controller that owns it.
-    pub owner: Option<(String, String)>,
+    /// What it has in common with its siblings.
+    pub kin: Arc<Kin>,
     /// Node that it is bound to.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// Succeeded or Failed: it holds nothing any more.
     pub finished: bool,
     /// Condition `Ready` is true.
     pub ready: bool,
-    /// What it asks for.
-    pub requests: Resources,
     /// Revision of the placement that stamped it.
     pub revision: Option<i64>,
     /// When it was created.
@@ -35,15 +35,30 @@ pub struct PodRecord {
     pub mirror: bool,
 }
 
+/// What the pods of one controller have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kin {
+    /// Kind and name of the controller.
+    pub owner: Option<(String, String)>,
+    /// What one pod asks for.
+    pub requests: Resources,
+}
+
+/// What many pods say alike.
+#[derive(Debug, Default)]
+pub struct Common {
+    kin: Alike<Kin>,
+    nodes: Alike<str>,
+}
+
 impl From<Pod> for PodRecord {
     fn from(object: Pod) -> Self {
         let (meta, spec, status) = (object.metadata, object.spec.unwrap_or_default(), object.status.unwrap_or_default());
         let owner = meta.owner_references.unwrap_or_default().into_iter().find(|o| o.controller == Some(true));
         let conditions = status.conditions.unwrap_or_default();
         Self {
-            owner: owner.map(|o| (o.kind, o.name)),
-            requests: requests::of(&spec),
-            node: spec.node_name.filter(|n| !n.is_empty()),
+            kin: Arc::new(Kin { owner: owner.map(|o| (o.kind, o.name)), requests: requests::of(&spec) }),
+            node: spec.node_name.filter(|n| !n.is_empty()).map(Arc::from),
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
             revision: meta.labels.as_ref().and_then(|l| l.get(names::PLACEMENT)).and_then(|stamp| revision(stamp)),
@@ -61,10 +76,18 @@ pub fn revision(stamp: &str) -> Option<i64> {
 }
 
 impl PodRecord {
+    /// Keeps once what others say alike.
+    pub fn share(&mut self, common: &mut Common) {
+        common.kin.share(&mut self.kin);
+        if let Some(node) = &mut self.node {
+            common.nodes.share(node);
+        }
+    }
+
     /// The workload that it belongs to, as far as its owner's name tells: whether such a workload exists is for the caller to know.
     #[must_use]
     pub fn workload(&self) -> Option<(TargetKind, &str)> {
-        let (kind, name) = self.owner.as_ref()?;
+        let (kind, name) = self.kin.owner.as_ref()?;
         match kind.as_str() {
             "ReplicaSet" => {
                 let (deployment, hash) = name.rsplit_once('-')?;
@@ -79,7 +102,7 @@ impl PodRecord {
     /// A drain must evict it: not those of DaemonSets, which come back, nor static ones, nor finished ones.
     #[must_use]
     pub fn is_evictable(&self) -> bool {
-        !self.finished && !self.mirror && self.owner.as_ref().is_none_or(|(kind, _)| kind != "DaemonSet")
+        !self.finished && !self.mirror && self.kin.owner.as_ref().is_none_or(|(kind, _)| kind != "DaemonSet")
     }
 
     /// As the planner sees a pod of a workload.
@@ -88,7 +111,7 @@ impl PodRecord {
         snapshot::Pod {
             name: name.to_owned(),
             uid: uid.to_owned(),
-            node: self.node.clone(),
+            node: self.node.as_deref().map(str::to_owned),
             ready: self.ready && !self.terminating,
             revision: self.revision,
             created_at: self.created_at,
@@ -129,9 +152,23 @@ mod tests {
     #[test]
     fn folds_binding_readiness_stamp_and_requests() {
         let brief = pod("ReplicaSet", "seat-map-1", &Value::Null);
-        assert_eq!((brief.node.as_deref(), brief.ready, brief.revision, brief.requests.cpu), (Some("n1"), true, Some(4), 500));
+        assert_eq!((brief.node.as_deref(), brief.ready, brief.revision, brief.kin.requests.cpu), (Some("n1"), true, Some(4), 500));
         let leaving = pod("ReplicaSet", "seat-map-1", &json!({"metadata": {"deletionTimestamp": "2026-12-05T09:01:00Z"}}));
         assert!(leaving.terminating && !leaving.brief("p", "u").ready);
+    }
+
+    #[test]
+    fn siblings_share_what_they_have_in_common() {
+        let mut common = Common::default();
+        let mut share = |owner: &str, extra: &Value| {
+            let mut record = pod("ReplicaSet", owner, extra);
+            record.share(&mut common);
+            record
+        };
+        let (one, other, third) =
+            (share("a-1", &Value::Null), share("a-1", &Value::Null), share("b-1", &json!({"spec": {"nodeName": "n2"}})));
+        assert!(Arc::ptr_eq(&one.kin, &other.kin) && one == other && third.kin != one.kin);
+        assert!(one.node.zip(other.node).is_some_and(|(a, b)| Arc::ptr_eq(&a, &b)) && third.node.as_deref() == Some("n2"));
     }
 
     #[test]

@@ -33,10 +33,10 @@ impl Pods {
             workloads.iter().map(|w| ((w.namespace.as_str(), w.kind, w.name.as_str()), w)).collect();
         let gone = |node: &Option<String>| nodes.zip(node.as_ref()).is_some_and(|(all, node)| !all.contains(node));
         for (namespace, name, uid, pod) in all.filter(|(.., pod)| !pod.finished) {
-            if let Some(node) = pod.node.as_ref().filter(|node| rented.contains(node.as_str()) && pod.is_evictable()) {
+            if let Some(node) = pod.node.as_ref().filter(|node| rented.contains(&***node) && pod.is_evictable()) {
                 let (namespace, name, uid) = (namespace.to_owned(), name.to_owned(), uid.to_owned());
                 let pod = PodRef { namespace, name, uid, terminating: pod.terminating };
-                sorted.evictable.entry(node.clone()).or_default().push(pod);
+                sorted.evictable.entry(node.to_string()).or_default().push(pod);
             }
             match pod.workload().and_then(|(kind, owner)| known.get(&(namespace, kind, owner))) {
                 Some(workload) => {
@@ -53,7 +53,7 @@ impl Pods {
 
     fn add_other(&mut self, pod: &PodRecord) {
         if let Some(node) = &pod.node {
-            self.others.entry(node.clone()).or_default().add(&pod.requests, 1);
+            self.others.entry(node.to_string()).or_default().add(&pod.kin.requests, 1);
         }
     }
 

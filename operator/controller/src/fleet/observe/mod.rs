@@ -1,12 +1,13 @@
 //! Observe: from watches and cloud reads to the planner's snapshot. Unknown is not empty: what has not been read yet is said to be so.
 //!
-//! - [`store`], [`watch`]: one stream and one store of slim records per kind
-//! - [`sale`], [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
+//! - [`store`], [`watch`]: one stream and one store of slim records per kind; [`slim`]: objects that never were more
+//! - [`sale`], [`asleep`], [`custom`], [`pod`], [`node`], [`target`], [`scaler`], [`namespace`]: what is kept of each kind, read by the planner's `objects`
 //! - [`scaled_object`]: what is read on demand; [`instances`], [`lister`], [`kept`]: what the cloud is asked for beside the passes, and what it keeps;
 //!   [`together`]: its lists and the launch ledger; [`ages`]: how old they are, whatever the wall clock does; [`facts`]: free addresses and quotas
 //! - [`snapshot`]: all of it together; [`gaps`]: what is unknown, and what must wait because of it
 
 pub mod ages;
+pub mod asleep;
 pub mod custom;
 pub mod facts;
 pub mod gaps;
@@ -19,7 +20,8 @@ pub mod pod;
 pub mod sale;
 pub mod scaled_object;
 pub mod scaler;
-mod snapshot;
+pub mod slim;
+pub mod snapshot;
 pub mod store;
 pub mod target;
 mod together;
@@ -38,7 +40,7 @@ use onsale_planner::{
 
 use crate::{context::Context, metrics::Kind};
 
-use self::{custom::Custom, gaps::Gaps, instances::Wanted, store::Store};
+use self::{custom::Custom, gaps::Gaps, instances::Wanted, snapshot::Sales, store::Store};
 
 /// Everything that is kept between passes: what the watches say, and what was read lately. Losing it costs a list, never an instance.
 #[derive(Default)]
@@ -83,6 +85,8 @@ pub struct Observed {
     pub gaps: Gaps,
     /// Sales that nothing has to be done about, by phase: they are not in the snapshot.
     pub asleep: BTreeMap<Phase, usize>,
+    /// More of these, whose status does not say so yet.
+    pub untold: Vec<sale::Untold>,
     /// Generation of each pool's spec, by its name.
     pub pool_generations: BTreeMap<String, i64>,
     /// Why the instances of a pool are unknown, by its name.
@@ -152,8 +156,8 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
         return Err(Error::NotListed { kinds });
     }
     let mut gaps = Gaps::default();
-    let (sales, asleep) = snapshot::sales(world, &context.config.settings, &mut gaps, now);
-    world.instances.want(rented_pools(world, &sales));
+    let mut sales = snapshot::sales(world, &context.config.settings, &mut gaps, now);
+    world.instances.want(rented_pools(world, &sales.awake));
     let left = (begun + context.config.first_lists).saturating_sub(context.clock.monotonic());
     if !left.is_zero() && world.instances.awaited() {
         return Err(Error::NothingListed { left });
@@ -162,13 +166,14 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
     for (workload, why) in scaled_objects(world, context, &workloads).await {
         gaps.workloads.insert(workload, why);
     }
-    let snapshot = Arc::new(snapshot::assemble(world, context, sales, &workloads, &mut gaps, now));
+    let snapshot = Arc::new(snapshot::assemble(world, context, &mut sales, &workloads, &mut gaps, now));
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
     world.facts.want(facts::wanted(&snapshot, now));
     let facts = snapshot.pools.iter().filter(|p| p.spec.nodes.ec2.is_some()).map(|p| (p.name.clone(), world.facts.of(p))).collect();
-    Ok(Observed { snapshot, gaps, asleep, pool_generations: generations.unwrap_or_default(), cloud_errors, facts })
+    let Sales { asleep, untold, .. } = sales;
+    Ok(Observed { snapshot, gaps, asleep, untold, pool_generations: generations.unwrap_or_default(), cloud_errors, facts })
 }
 
 /// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.

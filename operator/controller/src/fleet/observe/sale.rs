@@ -1,18 +1,15 @@
-//! OnSales in brief. Most that a cluster knows are over, or months away: those sleep, as the text of what they say, and cost a pass nothing.
+//! OnSales in brief. Most that a cluster knows are over, or months away: those are [`asleep`](super::asleep).
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::core::DeserializeGuard;
-use onsale_api::{OnSale, OnSaleStatus, Phase, Reason, conditions::types};
+use onsale_api::OnSale;
 use onsale_planner::{
     objects::own,
     snapshot::{Sale, SaleId, Settings},
 };
 
-use super::store::Record;
+use super::{asleep::Asleep, store::Record};
 use crate::metrics::Kind;
-
-/// A sale whose window passed unseen is looked at for so long still: the machine's clock may have been wrong.
-const DOUBT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is kept of an OnSale.
 #[derive(Debug)]
@@ -26,85 +23,50 @@ pub struct SaleRecord {
 enum State {
     /// It never was readable.
     Unread,
-    Awake(Sale),
+    /// In a box: most are not.
+    Awake(Box<Sale>),
     Asleep(Asleep),
-}
-
-/// A sale that nothing has to be done about, for now or for ever.
-#[derive(Clone, Debug)]
-struct Asleep {
-    phase: Phase,
-    until: Until,
-    generation: i64,
-    /// The object as JSON; empty where it is never looked at again.
-    text: Box<str>,
-}
-
-/// What wakes it, besides a change of the object.
-#[derive(Clone, Copy, Debug)]
-enum Until {
-    /// Nothing: it is over, and told to be.
-    Never,
-    /// The clock going back to its window, or close behind it.
-    Before(Timestamp),
-    /// The horizon reaching its ready-by.
-    Near(Timestamp),
-}
-
-impl Asleep {
-    /// Whether everything that can be said of the object has been said in its status, and until when that stays so.
-    fn of(object: &OnSale) -> Option<Self> {
-        let (meta, status) = (&object.metadata, object.status.as_ref()?);
-        if meta.deletion_timestamp.is_some() || own::is_protected(meta) || status.observed_generation != meta.generation {
-            return None;
-        }
-        let until = match status.phase? {
-            Phase::Completed if status.entered.live.is_some() => Until::Never,
-            Phase::Cancelled => Until::Never,
-            Phase::Completed | Phase::Missed => Until::Before(status.ends_at.as_ref()?.0.checked_add(DOUBT).ok()?),
-            Phase::Scheduled if is_far(status) => Until::Near(status.ready_by.as_ref()?.0),
-            _ => return None,
-        };
-        let text = if matches!(until, Until::Never) { String::new() } else { serde_json::to_string(object).ok()? };
-        Some(Self { phase: status.phase?, until, generation: meta.generation.unwrap_or_default(), text: text.into() })
-    }
-
-    fn sleeps(&self, settings: &Settings, now: Timestamp) -> bool {
-        match self.until {
-            Until::Never => true,
-            Until::Before(instant) => now >= instant,
-            Until::Near(ready_by) => ready_by.duration_since(now) > settings.horizon,
-        }
-    }
-}
-
-fn is_far(status: &OnSaleStatus) -> bool {
-    let reason = Reason::TooFarAhead.to_string();
-    status.conditions.iter().any(|c| c.type_ == types::FEASIBLE && c.reason == reason)
 }
 
 /// A record, as a pass finds it.
 #[derive(Debug)]
-pub enum Found {
+pub enum Found<'a> {
     /// Something may have to be done.
     Awake(Sale),
-    /// Nothing, in this phase.
-    Asleep(Phase),
+    /// Nothing, and whether that is told.
+    Asleep(&'a Asleep),
     /// Nobody knows.
     Unread,
 }
 
+/// A sale that sleeps and was not told so yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// Namespace and name.
+    pub id: SaleId,
+    /// UID.
+    pub uid: String,
+    /// Generation of the spec.
+    pub generation: i64,
+}
+
 impl SaleRecord {
     /// The sale at an instant.
-    pub fn find(&self, id: &SaleId, uid: &str, settings: &Settings, now: Timestamp) -> Found {
+    pub fn find(&self, id: &SaleId, uid: &str, settings: &Settings, now: Timestamp) -> Found<'_> {
         match &self.state {
             State::Unread => Found::Unread,
-            State::Awake(sale) => Found::Awake(sale.clone()),
-            State::Asleep(asleep) if asleep.sleeps(settings, now) => Found::Asleep(asleep.phase),
-            State::Asleep(asleep) => match serde_json::from_str(&asleep.text) {
-                Ok(object) => Found::Awake(own::sale(id.clone(), uid, &object)),
-                Err(_) => Found::Unread,
-            },
+            State::Awake(sale) => Found::Awake(Sale::clone(sale)),
+            State::Asleep(asleep) if asleep.sleeps(settings, now) => Found::Asleep(asleep),
+            State::Asleep(asleep) => asleep.wake(id, uid).map_or(Found::Unread, Found::Awake),
+        }
+    }
+
+    /// The whole sale, as long as it is as it was found.
+    #[must_use]
+    pub fn wake(&self, untold: &Untold) -> Option<Sale> {
+        match &self.state {
+            State::Asleep(asleep) if !asleep.told && asleep.generation == untold.generation => asleep.wake(&untold.id, &untold.uid),
+            _ => None,
         }
     }
 }
@@ -115,9 +77,8 @@ impl Record for SaleRecord {
 
     fn fold(previous: Option<&Self>, object: DeserializeGuard<OnSale>) -> Self {
         match object.0 {
-            Ok(mut object) => {
-                object.metadata.managed_fields = None;
-                let state = Asleep::of(&object).map_or_else(|| State::Awake(awake(&object)), State::Asleep);
+            Ok(object) => {
+                let state = Asleep::of(&object).map_or_else(|| State::Awake(Box::new(awake(previous, &object))), State::Asleep);
                 Self { state, unreadable: None }
             }
             Err(invalid) => Self { state: previous.map_or(State::Unread, |p| p.state.clone()), unreadable: Some(invalid.error) },
@@ -132,6 +93,10 @@ impl Record for SaleRecord {
                     a.spec != b.spec
                         || (a.generation, a.deleting, a.protected, a.return_now) != (b.generation, b.deleting, b.protected, b.return_now)
                 }
+                // It was told where it stands, and was neither deleting nor protected before.
+                (State::Awake(a), State::Asleep(b)) if !b.told => {
+                    (a.generation, a.deleting, a.protected, a.return_now) != (b.generation, false, false, b.return_now)
+                }
                 (State::Asleep(a), State::Asleep(b)) => a.generation != b.generation,
                 // It was told to be over, or far, as it is.
                 (State::Asleep(a), State::Awake(b)) => a.generation != b.generation,
@@ -141,10 +106,17 @@ impl Record for SaleRecord {
     }
 }
 
-fn awake(object: &OnSale) -> Sale {
+/// A spec that did not change is kept once: passes hold the sale as it was before.
+fn awake(previous: Option<&SaleRecord>, object: &OnSale) -> Sale {
     let meta = &object.metadata;
     let id = SaleId { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() };
-    own::sale(id, meta.uid.as_deref().unwrap_or_default(), object)
+    let mut sale = own::sale(id, meta.uid.as_deref().unwrap_or_default(), object);
+    if let Some(State::Awake(before)) = previous.map(|p| &p.state)
+        && before.spec == sale.spec
+    {
+        sale.spec = before.spec.clone();
+    }
+    sale
 }
 
 #[cfg(test)]
@@ -181,6 +153,51 @@ mod tests {
         assert!(!is_awake(&far, "2026-11-04T09:49:59Z"));
         assert!(is_awake(&far, "2026-11-04T09:50:00Z"));
         assert!(is_awake(&record(2, &status("Scheduled", "Scheduled")), "2026-01-01T00:00:00Z"), "it was looked at");
+    }
+
+    #[test]
+    fn what_is_new_sleeps_untold_outside_its_time_and_is_awake_within_it() {
+        let id = SaleId { namespace: "shop".to_owned(), name: "tour".to_owned() };
+        let new = record(2, &json!({}));
+        for (now, untold) in [
+            ("2026-11-04T09:49:59Z", true),
+            ("2026-11-04T09:50:00Z", false),
+            ("2026-12-05T10:59:59Z", false),
+            ("2026-12-05T11:00:00Z", true),
+        ] {
+            let found = new.find(&id, "u", &Settings::default(), now.parse().unwrap());
+            assert_eq!(matches!(found, Found::Asleep(asleep) if !asleep.told), untold, "{now}");
+        }
+        let told = record(2, &status("Scheduled", "TooFarAhead"));
+        assert!(matches!(told.find(&id, "u", &Settings::default(), "2026-11-01T00:00:00Z".parse().unwrap()), Found::Asleep(a) if a.told));
+        let edited = record(3, &status("Scheduled", "TooFarAhead"));
+        let untold = |generation| Untold { id: id.clone(), uid: "u".to_owned(), generation };
+        assert!(edited.wake(&untold(3)).is_some_and(|sale| sale.generation == 3 && sale.status.phase.is_some()));
+        assert!(edited.wake(&untold(2)).is_none() && told.wake(&untold(2)).is_none(), "it is not as it was found");
+    }
+
+    #[test]
+    fn that_it_was_told_where_it_stands_is_no_news_and_that_it_is_protected_is() {
+        let (new, near) = (record(2, &json!({})), record(2, &status("Scheduled", "Scheduled")));
+        assert!(!near.matters(&new) && !record(2, &status("Scheduled", "TooFarAhead")).matters(&new));
+        let State::Awake(sale) = near.state else { panic!("it is near") };
+        let protected = SaleRecord { state: State::Awake(Box::new(Sale { protected: true, ..*sale })), unreadable: None };
+        assert!(protected.matters(&new));
+    }
+
+    #[test]
+    fn a_spec_that_did_not_change_is_kept_once() {
+        let first = record(2, &status("Scheduled", "Scheduled"));
+        let spec = |record: &SaleRecord| match &record.state {
+            State::Awake(sale) => sale.spec.clone(),
+            _ => panic!("it is near"),
+        };
+        let object = |peak: i32| {
+            let workloads = json!([{"target": {"kind": "Deployment", "name": "a"}, "peakReplicas": peak}]);
+            object(2, &json!({"opensAt": "2026-12-05T10:00:00Z", "workloads": workloads}), &status("Ready", "AllReady"))
+        };
+        let same = |peak| std::ptr::eq(&raw const *spec(&first), &raw const *spec(&SaleRecord::fold(Some(&first), object(peak))));
+        assert!(same(3) && !same(4));
     }
 
     #[test]

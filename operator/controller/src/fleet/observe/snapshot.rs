@@ -14,16 +14,32 @@ use super::{
     World, ages,
     gaps::Gaps,
     node::{Membership, NodeRecord},
-    sale::Found,
+    pod::PodRecord,
+    sale::{Found, SaleRecord, Untold},
     scaler,
+    store::{Entries, Entry},
     target::Target,
 };
 use crate::context::Context;
 
+/// OnSales, as a pass finds them.
+#[derive(Debug, Default)]
+pub struct Sales {
+    /// Those that something may have to be done about, sorted.
+    pub awake: Vec<Sale>,
+    /// All others, by phase, but for those that are untold.
+    pub asleep: BTreeMap<Phase, usize>,
+    /// Of the others those whose status does not say so yet, sorted.
+    pub untold: Vec<Untold>,
+    /// What these name.
+    pub named: BTreeSet<WorkloadId>,
+}
+
 /// Targets of unfinished sales, and everything with a WorkloadPlacement, sorted.
-pub fn workload_ids(world: &World, sales: &[Sale]) -> Vec<WorkloadId> {
-    let unfinished = sales.iter().filter(|sale| !sale.is_finished());
+pub fn workload_ids(world: &World, sales: &Sales) -> Vec<WorkloadId> {
+    let unfinished = sales.awake.iter().filter(|sale| !sale.is_finished());
     let mut all: BTreeSet<WorkloadId> = unfinished.flat_map(Sale::workload_ids).collect();
+    all.extend(sales.named.iter().cloned());
     world.placements.read(|placements| {
         for ((namespace, _), entry) in placements {
             all.extend(entry.record.object.iter().map(|p| id(namespace, p.spec.target.kind, &p.spec.target.name)));
@@ -37,36 +53,60 @@ fn id(namespace: &str, kind: TargetKind, name: &str) -> WorkloadId {
 }
 
 /// The snapshot. Every store that it reads whole has listed; what is unknown besides is added to `gaps`.
-pub fn assemble(world: &World, context: &Context, sales: Vec<Sale>, workloads: &[WorkloadId], gaps: &mut Gaps, now: Timestamp) -> Snapshot {
+pub fn assemble(
+    world: &World,
+    context: &Context,
+    sales: &mut Sales,
+    workloads: &[WorkloadId],
+    gaps: &mut Gaps,
+    now: Timestamp,
+) -> Snapshot {
     let pools = pools(world, context, gaps, now);
     let members = Membership::of(&pools, |pool| world.instances.ids(&pool.uid, &pool.status.launches));
     let mut pods = pods(world, workloads, &members);
     let workloads = workloads.iter().map(|id| workload(world, id, &mut pods, gaps)).collect();
-    let wanted: BTreeSet<&str> = sales.iter().map(|s| s.id.namespace.as_str()).collect();
+    let ids = sales.awake.iter().map(|s| &s.id).chain(sales.untold.iter().map(|s| &s.id));
+    let wanted: BTreeSet<&str> = ids.map(|id| id.namespace.as_str()).collect();
     let namespaces = world.namespaces.read(|all| {
         let known = all.iter().filter(|((_, name), _)| wanted.contains(name.as_str()));
         known.map(|((_, name), e)| (name.clone(), e.record.labels.clone())).collect()
     });
     let nodes = nodes(world, &members, &mut pods);
+    let sales = std::mem::take(&mut sales.awake);
     let daemon_sets = world.daemon_sets.read(|all| all.values().map(|e| e.record.0.clone()).collect()).unwrap_or_default();
     let (namespaces, settings) = (namespaces.unwrap_or_default(), context.config.settings);
     Snapshot { sales, pools, workloads, nodes, daemon_sets, namespaces, settings }
 }
 
-/// Sales that something may have to be done about, sorted, and the others by phase.
-pub fn sales(world: &World, settings: &Settings, gaps: &mut Gaps, now: Timestamp) -> (Vec<Sale>, BTreeMap<Phase, usize>) {
-    let (mut awake, mut asleep) = (Vec::new(), BTreeMap::new());
+/// Every sale, as far as its record can be read.
+pub fn sales(world: &World, settings: &Settings, gaps: &mut Gaps, now: Timestamp) -> Sales {
+    let mut all = Sales::default();
     world.sales.read(|entries| {
         for ((namespace, name), entry) in entries {
             let id = SaleId { namespace: namespace.clone(), name: name.clone() };
             match entry.record.find(&id, &entry.uid, settings, now) {
-                Found::Awake(sale) => awake.push(sale),
-                Found::Asleep(phase) => *asleep.entry(phase).or_default() += 1,
+                Found::Awake(sale) => all.awake.push(sale),
+                Found::Asleep(asleep) if asleep.told => *all.asleep.entry(asleep.phase).or_default() += 1,
+                Found::Asleep(asleep) => {
+                    all.named.extend(asleep.targets().into_iter().map(|(kind, name)| WorkloadId {
+                        namespace: namespace.clone(),
+                        kind,
+                        name,
+                    }));
+                    all.untold.push(Untold { id, uid: entry.uid.clone(), generation: asleep.generation });
+                }
                 Found::Unread => drop(gaps.sales.insert(id, entry.record.unreadable.clone().unwrap_or_default())),
             }
         }
     });
-    (awake, asleep)
+    all
+}
+
+/// These, as long as they are as they were found.
+pub fn wake(world: &World, untold: &[Untold]) -> Vec<Sale> {
+    let is = |sale: &Untold, entry: &Entry<SaleRecord>| (entry.uid == sale.uid).then(|| entry.record.wake(sale)).flatten();
+    let wake = |sale: &Untold| world.sales.get(&sale.id.namespace, &sale.id.name, |entry| is(sale, entry)).flatten();
+    untold.iter().filter_map(wake).collect()
 }
 
 fn pools(world: &World, context: &Context, gaps: &mut Gaps, now: Timestamp) -> Vec<Pool> {
@@ -113,7 +153,7 @@ fn pods(world: &World, workloads: &[WorkloadId], members: &Membership) -> Pods {
     let rented =
         world.nodes.read(|all| all.iter().filter(|(_, e)| rents(&e.record)).map(|((_, name), _)| name.clone()).collect::<Vec<_>>());
     let rented: HashSet<&str> = rented.iter().flatten().map(String::as_str).collect();
-    let sort = |entries: &std::collections::BTreeMap<super::store::Key, super::store::Entry<super::pod::PodRecord>>| {
+    let sort = |entries: &Entries<PodRecord>| {
         let all = entries.iter().map(|((namespace, name), e)| (namespace.as_str(), name.as_str(), e.uid.as_str(), &e.record));
         Pods::sort(all, workloads, nodes.as_ref(), &rented)
     };

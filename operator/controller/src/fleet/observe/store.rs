@@ -7,6 +7,7 @@ use std::{
 };
 
 use kube::{Resource, runtime::watcher::Event};
+use onsale_planner::objects::pod::Common;
 use serde::de::DeserializeOwned;
 
 use crate::metrics::Kind;
@@ -19,6 +20,8 @@ pub trait Record: Sized + Send + 'static {
     const KIND: Kind;
     /// Makes the record; the previous one is there for what cannot be read any more.
     fn fold(previous: Option<&Self>, object: Self::Object) -> Self;
+    /// Keeps once what other records say alike.
+    fn share(&mut self, _: &mut Common) {}
     /// Whether the change is worth a pass.
     fn matters(&self, previous: &Self) -> bool;
 }
@@ -37,18 +40,22 @@ pub struct Entry<R> {
     pub record: R,
 }
 
+/// Records by name. Each in a box: a map that grows at its end leaves half of its slots empty.
+pub type Entries<R> = BTreeMap<Key, Box<Entry<R>>>;
+
 /// All records of one kind.
 pub struct Store<R>(Mutex<Inner<R>>);
 
 struct Inner<R> {
     /// `None` until the watch has listed once.
-    items: Option<BTreeMap<Key, Entry<R>>>,
-    incoming: BTreeMap<Key, Entry<R>>,
+    items: Option<Entries<R>>,
+    incoming: Entries<R>,
+    common: Common,
 }
 
 impl<R> Default for Store<R> {
     fn default() -> Self {
-        Self(Mutex::new(Inner { items: None, incoming: BTreeMap::new() }))
+        Self(Mutex::new(Inner { items: None, incoming: BTreeMap::new(), common: Common::default() }))
     }
 }
 
@@ -71,25 +78,26 @@ impl<R: Record> Store<R> {
     /// Folds one event of the watch. Returns whether it is worth a pass.
     pub fn fold(&self, event: Event<R::Object>) -> bool {
         let mut inner = self.lock();
+        let Inner { items, incoming, common } = &mut *inner;
         match event {
             Event::Init => {
-                inner.incoming.clear();
+                incoming.clear();
                 false
             }
             Event::InitApply(object) => {
                 let key = key(object.meta());
-                let entry = entry(inner.items.as_ref().and_then(|items| items.get(&key)), object);
-                inner.incoming.insert(key, entry);
+                let entry = entry(items.as_ref().and_then(|items| items.get(&key)).map(|e| &**e), object, common);
+                incoming.insert(key, Box::new(entry));
                 false
             }
             Event::InitDone => {
-                inner.items = Some(std::mem::take(&mut inner.incoming));
+                *items = Some(std::mem::take(incoming));
                 true
             }
-            Event::Apply(object) => apply(inner.items.get_or_insert_default(), object),
+            Event::Apply(object) => apply(items.get_or_insert_default(), object, common),
             Event::Delete(object) => {
                 let (key, uid) = (key(object.meta()), object.meta().uid.as_deref().unwrap_or_default());
-                let items = inner.items.get_or_insert_default();
+                let items = items.get_or_insert_default();
                 if items.get(&key).is_some_and(|e| e.uid == uid) { items.remove(&key).is_some() } else { false }
             }
         }
@@ -97,8 +105,10 @@ impl<R: Record> Store<R> {
 
     /// Takes the answer to our own write, so that the next pass sees it. Does nothing before the first list.
     pub fn written(&self, object: R::Object) {
-        if let Some(items) = self.lock().items.as_mut() {
-            apply(items, object);
+        let mut inner = self.lock();
+        let Inner { items, common, .. } = &mut *inner;
+        if let Some(items) = items {
+            apply(items, object, common);
         }
     }
 
@@ -124,35 +134,37 @@ impl<R: Record> Store<R> {
     }
 
     /// Reads the records; `None` until the watch has listed once: unknown, not empty.
-    pub fn read<T>(&self, read: impl FnOnce(&BTreeMap<Key, Entry<R>>) -> T) -> Option<T> {
+    pub fn read<T>(&self, read: impl FnOnce(&Entries<R>) -> T) -> Option<T> {
         self.lock().items.as_ref().map(read)
     }
 
     /// Reads one record.
     pub fn get<T>(&self, namespace: &str, name: &str, read: impl FnOnce(&Entry<R>) -> T) -> Option<T> {
         let key = (namespace.to_owned(), name.to_owned());
-        self.lock().items.as_ref()?.get(&key).map(read)
+        self.lock().items.as_ref()?.get(&key).map(|entry| read(entry))
     }
 }
 
-fn entry<R: Record>(previous: Option<&Entry<R>>, object: R::Object) -> Entry<R> {
+fn entry<R: Record>(previous: Option<&Entry<R>>, object: R::Object, common: &mut Common) -> Entry<R> {
     let uid = object.meta().uid.clone().unwrap_or_default();
     let version = object.meta().resource_version.clone().unwrap_or_default();
     let previous = previous.filter(|p| p.uid == uid).map(|p| &p.record);
-    Entry { uid, version, record: R::fold(previous, object) }
+    let mut record = R::fold(previous, object);
+    record.share(common);
+    Entry { uid, version, record }
 }
 
-fn apply<R: Record>(items: &mut BTreeMap<Key, Entry<R>>, object: R::Object) -> bool {
+fn apply<R: Record>(items: &mut Entries<R>, object: R::Object, common: &mut Common) -> bool {
     let key = key(object.meta());
-    let previous = items.get(&key);
+    let previous = items.get(&key).map(|e| &**e);
     let meta = object.meta();
     let (uid, version) = (meta.uid.as_deref().unwrap_or_default(), meta.resource_version.as_deref().unwrap_or_default());
     if previous.is_some_and(|p| is_older((uid, version), (&p.uid, &p.version))) {
         return false;
     }
-    let new = entry(previous, object);
+    let new = entry(previous, object, common);
     let matters = previous.is_none_or(|p| p.uid != new.uid || new.record.matters(&p.record));
-    items.insert(key, new);
+    items.insert(key, Box::new(new));
     matters
 }
 

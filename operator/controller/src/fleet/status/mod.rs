@@ -1,7 +1,7 @@
 //! Status: pure functions from plan, snapshot and outcomes to the status of every object; what is unchanged is not written.
 //!
 //! - [`sale`], [`sale_conditions`]: OnSales; [`pool`]: CapacityPools, without their launch ledger, [`limits`]: what the cloud said of their subnets and quotas, [`lead_times`]: what their nodes took; [`placement`]: WorkloadPlacements
-//! - [`problems`]: what went wrong in this pass, for whom; [`unreadable`]: objects that cannot be read
+//! - [`problems`]: what went wrong in this pass, for whom; [`unreadable`]: objects that cannot be read; [`untold`]: sales that are nobody's business
 //! - [`write`]: the difference as a merge patch; [`tally`]: what is counted on the way, for metrics
 
 mod lead_times;
@@ -13,6 +13,7 @@ mod sale;
 mod sale_conditions;
 mod tally;
 mod unreadable;
+mod untold;
 mod write;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use onsale_planner::{
 
 use super::{
     act::Outcome,
-    observe::{Observed, World},
+    observe::{Observed, World, snapshot::wake},
     wake::Backoff,
 };
 use crate::{context::Context, events};
@@ -103,13 +104,12 @@ pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World
     let seen = &material.observed.snapshot;
     let (mut tally, mut failed) = (Tally::new(material), 0);
     for (sales, plans) in seen.sales.chunks(TOGETHER).zip(material.plan.sales.chunks(TOGETHER)) {
-        let changed = sales.iter().zip(plans).filter_map(|(sale, plan)| {
-            let new = sale::status(sale, plan, material);
-            announce(context, sale, plan, &new, material.now);
-            tally.add(sale, plan, &new);
-            write::sale(sale, &new)
-        });
-        failed += send(changed.collect(), context, world).await;
+        failed += send(changed(sales, plans, context, material, &mut tally), context, world).await;
+    }
+    let mut alone = untold::Alone::beside(seen);
+    for sales in material.observed.untold.chunks(TOGETHER) {
+        let (sales, plans) = alone.plan(wake(world, sales), material.now);
+        failed += send(changed(sales, &plans, context, material, &mut tally), context, world).await;
     }
     let mut writes: Vec<Write> = seen.pools.iter().filter_map(|pool| write::pool(pool, &pool::status(pool, material))).collect();
     // A placement that a step of this pass has deleted needs no status any more.
@@ -120,6 +120,17 @@ pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World
     failed += send(writes, context, world).await;
     tally.tell(context, material);
     Written { failed, moved: tally.moved }
+}
+
+/// The statuses of these sales that changed, each announced and counted.
+fn changed(sales: &[Sale], plans: &[SalePlan], context: &Context, material: &Material<'_>, tally: &mut Tally) -> Vec<Write> {
+    let of = |(sale, plan): (&Sale, &SalePlan)| {
+        let new = sale::status(sale, plan, material);
+        announce(context, sale, plan, &new, material.now);
+        tally.add(sale, plan, &new);
+        write::sale(sale, &new)
+    };
+    sales.iter().zip(plans).filter_map(of).collect()
 }
 
 /// How many could not be written.

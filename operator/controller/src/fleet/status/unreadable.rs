@@ -57,11 +57,11 @@ pub fn writes(memory: &mut Memory, context: &Context, world: &World, now: Timest
 }
 
 fn list<R: Record>(store: &Store<R>, unreadable: fn(&R) -> &Option<String>) -> Vec<Report> {
-    let report = |((namespace, name), entry): (&Key, &Entry<R>)| {
+    let report = |(namespace, name): &Key, entry: &Entry<R>| {
         let error = unreadable(&entry.record).clone()?;
         Some(Report { kind: R::KIND, namespace: namespace.clone(), name: name.clone(), uid: entry.uid.clone(), error })
     };
-    store.read(|all| all.iter().filter_map(report).collect()).unwrap_or_default()
+    store.read(|all| all.iter().filter_map(|(key, entry)| report(key, entry)).collect()).unwrap_or_default()
 }
 
 fn sentence(report: &Report) -> String {
