@@ -24,6 +24,8 @@ pub(super) struct Bounds<'a> {
     pub seen: &'a Indexed<'a>,
     /// Pools that were short may try again once their pause is over.
     pub retry: bool,
+    /// The largest nodes are opened, whatever they cost.
+    pub roomy: bool,
 }
 
 fn no<T>(reason: Reason, message: String) -> Result<T, Waiting> {
@@ -95,7 +97,8 @@ impl<'a> Bounds<'a> {
         ec2.instance_types.iter().map(of_type).collect()
     }
 
-    /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price.
+    /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price, or
+    /// the largest one.
     pub fn new_node(&self, work: &Work, pool: &str, bins: &Bins, share: i32) -> Result<Bin, Waiting> {
         let Some(pool) = self.seen.pool(pool) else { return no(Reason::NoPool, format!("pool {pool} does not exist")) };
         let Some(ec2) = &pool.spec.nodes.ec2 else {
@@ -111,7 +114,7 @@ impl<'a> Bounds<'a> {
             message: format!("a pod of {} fits on no instance type of pool {}: add a larger one", work.id.name, pool.name),
             until: None,
         };
-        let mut best: Option<(Money, &InstanceType)> = None;
+        let mut best: Option<(i64, Money, &InstanceType)> = None;
         for instance_type in &ec2.instance_types {
             let fits = shape(pool, &instance_type.name, self.seen).count_of(&work.requests);
             if fits <= 0 {
@@ -126,11 +129,12 @@ impl<'a> Bounds<'a> {
                 continue;
             }
             let price = instance_type.hourly_cost.times((i64::from(share.max(1)) + fits - 1) / fits);
-            if best.is_none_or(|(lowest, name)| (price, &instance_type.name) < (lowest, &name.name)) {
-                best = Some((price, instance_type));
+            let smallness = if self.roomy { -fits } else { 0 };
+            if best.is_none_or(|(least, lowest, other)| (smallness, price, &instance_type.name) < (least, lowest, &other.name)) {
+                best = Some((smallness, price, instance_type));
             }
         }
-        best.map(|(_, t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
+        best.map(|(.., t)| new_bin(pool, t, self.seen, bins.of_pool(&pool.name).count())).ok_or(refusal)
     }
 
     /// How many new nodes the pool's limit, its subnets and its quotas leave, were the pool alone, and what each type offers that can be had: an upper bound, without
