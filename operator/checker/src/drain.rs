@@ -13,12 +13,10 @@ use crate::{
 };
 
 pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
-    let drained: Vec<&Node> = view
-        .pools()
-        .flat_map(|(_, plan)| &plan.surplus)
-        .filter(|s| s.drain)
-        .filter_map(|s| view.node(&s.node).filter(|n| n.ready))
-        .collect();
+    // Whoever else cordoned a node wants its pods off it, as does what made it unready.
+    let serves = |n: &&Node| n.ready && (!n.cordoned || n.draining);
+    let drained: Vec<&Node> =
+        view.pools().flat_map(|(_, plan)| &plan.surplus).filter(|s| s.drain).filter_map(|s| view.node(&s.node).filter(serves)).collect();
     if drained.is_empty() {
         return;
     }

@@ -154,14 +154,15 @@ mod tests {
 
     #[test]
     fn a_sale_that_waits_plans_within_its_budget() {
-        // Five minutes to ready-by, ten to the opening, an hour and half an hour, four times 0.85.
+        // Eight minutes to ready-by, ten to the opening, an hour and half an hour, four times 0.85.
         let next = |max: &str| {
             let max = max.parse().ok();
-            night().follow("2026-12-06T16:50:00Z", &[("far", "c6i.4xlarge", 4)]).seen(|s| {
+            let night = night().follow("2026-12-06T16:50:00Z", &[("far", "c6i.4xlarge", 4)]);
+            night.plan(|p| p.sales[1].times.as_mut().unwrap().starts_at = "2026-12-06T16:42:00Z".parse().unwrap()).seen(|s| {
                 s.sales[1].spec.budget = Some(Budget { max_total_cost: max, ..Budget::default() });
             })
         };
-        next("5.95").passes();
-        next("5.94").breaks(Rule::BudgetTotal);
+        next("6.12").passes();
+        next("6.11").breaks(Rule::BudgetTotal);
     }
 }

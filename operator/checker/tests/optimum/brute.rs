@@ -50,7 +50,19 @@ impl Search<'_> {
     }
 
     fn cents(&self, place: &Place, held: &[i64]) -> i64 {
-        if place.rented { place.cents * self.nodes(place, held) } else { 0 }
+        match place.small {
+            _ if !place.rented => 0,
+            None => place.cents * self.nodes(place, held),
+            Some(small) => self.of_two_types(place, small, held),
+        }
+    }
+
+    /// The cheapest nodes of two types that hold these replicas, within the limit. Pods are equal: a node holds so many of them.
+    fn of_two_types(&self, place: &Place, (cpu, cents): (i64, i64), held: &[i64]) -> i64 {
+        let (pods, pod) = (held.iter().sum::<i64>(), self.fleet.works[0].cpu);
+        let all = (0..=place.nodes).flat_map(|large| (0..=place.nodes - large).map(move |small| (large, small)));
+        let hold = |(large, small): &(i64, i64)| large * (place.cpu / pod) + small * (cpu / pod) >= pods;
+        all.filter(hold).map(|(large, small)| large * place.cents + small * cents).min().expect("the large ones alone hold them")
     }
 
     /// Nodes that these replicas take.

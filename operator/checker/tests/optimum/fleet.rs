@@ -17,6 +17,9 @@ use serde_json::{from_value, json};
 /// When every plan of a fleet is made: the latest instant at which every sale has started.
 pub const NOW: &str = "2026-12-05T16:50:00Z";
 
+/// Name of the second type of a place.
+const SMALL: &str = "m6i.xlarge";
+
 /// Places and the workloads of one sale.
 #[derive(Clone, Debug)]
 pub struct Fleet {
@@ -41,6 +44,8 @@ pub struct Place {
     pub rtts: Vec<i64>,
     /// Cents per node and hour.
     pub cents: i64,
+    /// Millicores and cents of a second, smaller type of nodes.
+    pub small: Option<(i64, i64)>,
 }
 
 /// A Deployment that the sale raises.
@@ -114,7 +119,8 @@ impl Fleet {
             }
         }
         for (place, planned) in self.places.iter().zip(&plan.pools) {
-            worth.cents += place.cents * planned.wanted.values().map(|n| i64::from(*n)).sum::<i64>();
+            let cents = |name: &String| if name == SMALL { place.small.map_or(0, |(_, cents)| cents) } else { place.cents };
+            worth.cents += planned.wanted.iter().map(|(name, n)| i64::from(*n) * cents(name)).sum::<i64>();
         }
         worth
     }
@@ -163,11 +169,16 @@ fn work_name(i: usize) -> String {
 fn pool(i: usize, place: &Place) -> Pool {
     let latency: Vec<_> =
         place.rtts.iter().enumerate().map(|(site, rtt)| json!({"site": format!("site-{site}"), "rtt": format!("{rtt}us")})).collect();
-    let price = format!("{}.{:02}", place.cents / 100, place.cents % 100);
+    let of_type = |name: &str, cpu: i64, cents: i64| {
+        let price = format!("{}.{:02}", cents / 100, cents % 100);
+        json!({"name": name, "hourlyCost": price, "allocatable": {"cpu": format!("{cpu}m"), "memory": format!("{}Mi", place.mib)}})
+    };
+    let mut types = vec![of_type("m6i.4xlarge", place.cpu, place.cents)];
+    types.extend(place.small.map(|(cpu, cents)| of_type(SMALL, cpu, cents)));
     let nodes = if place.rented {
         json!({"ec2": {
             "region": "us-west-2", "launchTemplate": {"name": "burst", "version": "7"}, "subnets": ["subnet-0abc12"],
-            "instanceTypes": [{"name": "m6i.4xlarge", "hourlyCost": price, "allocatable": {"cpu": format!("{}m", place.cpu), "memory": format!("{}Mi", place.mib)}}],
+            "instanceTypes": types,
         }})
     } else {
         json!({"existing": {"selector": {"matchLabels": {"rack": pool_name(i)}}}})

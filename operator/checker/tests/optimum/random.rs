@@ -59,7 +59,19 @@ fn small_place(random: &mut Random, rented: bool, sites: usize) -> Place {
         mib: 64 << 10,
         rtts: (0..sites).map(|_| random.among(0, 15) * 2_000).collect(),
         cents: random.among(5, 90),
+        small: None,
     }
+}
+
+/// The same, with a second type of nodes in places that rent: half or a quarter as large, at about so much of the price.
+pub fn two_types(random: &mut Random, sizes: &[i64]) -> Fleet {
+    let mut fleet = small(random, sizes);
+    for place in fleet.places.iter_mut().filter(|p| p.rented) {
+        let part = random.one_of(&[2, 4]);
+        (place.cpu, place.cents) = (4_000, random.among(40, 90));
+        place.small = Some((place.cpu / part, (place.cents / part + random.among(-8, 8)).max(1)));
+    }
+    fleet
 }
 
 /// What runs already is within what the sale allows.
@@ -82,13 +94,28 @@ pub const MIXED: [(i64, i64); 7] = [(650, 768), (1_300, 1_536), (1_300, 2_048), 
 /// As large as `examples/`: a data centre, Local Zones, three zones of a region that hold all the rest.
 pub fn large(random: &mut Random, pods: &[(i64, i64)]) -> Fleet {
     let sites = random.one_of(&[1, 1, 2]);
-    let mut places =
-        vec![Place { rented: false, nodes: random.among(8, 40), cpu: 31_000, mib: 120 << 10, rtts: vec![200, 14_000], cents: 0 }];
+    let mut places = vec![Place {
+        rented: false,
+        nodes: random.among(8, 40),
+        cpu: 31_000,
+        mib: 120 << 10,
+        rtts: vec![200, 14_000],
+        cents: 0,
+        small: None,
+    }];
     let local = [(vec![2_200, 12_200], 85), (vec![12_200, 2_200], 82), (vec![16_200, 8_200], 80)];
     for (rtts, cents) in &local[..usize::try_from(random.among(1, 3)).unwrap()] {
-        places.push(Place { rented: true, nodes: random.among(5, 45), cpu: 15_890, mib: 28 << 10, rtts: rtts.clone(), cents: *cents });
+        places.push(Place {
+            rented: true,
+            nodes: random.among(5, 45),
+            cpu: 15_890,
+            mib: 28 << 10,
+            rtts: rtts.clone(),
+            cents: *cents,
+            small: None,
+        });
     }
-    let regional = Place { rented: true, nodes: 150, cpu: 15_890, mib: 56 << 10, rtts: vec![36_200, 26_200], cents: 77 };
+    let regional = Place { rented: true, nodes: 150, cpu: 15_890, mib: 56 << 10, rtts: vec![36_200, 26_200], cents: 77, small: None };
     places.extend((0..random.among(2, 3)).map(|_| regional.clone()));
     places.iter_mut().for_each(|place| place.rtts.truncate(sites));
     let works = (0..random.among(4, 6)).map(|_| {

@@ -181,9 +181,6 @@ fn nodes(i: usize, seed: &PoolSeed) -> Vec<Node> {
 fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
     let id = WorkloadId { namespace: space(seed.other).into(), kind: TargetKind::Deployment, name: format!("work-{i}") };
     let requests = Resources { cpu: seed.cpu * 10, memory: 1 << 27, pods: 1, extended: gpus(seed.gpus) };
-    let term = |zone: u8| {
-        vec![Requirement { key: "topology.kubernetes.io/zone".into(), operator: "In".into(), values: vec![format!("zone-{zone}")] }]
-    };
     let field = if seed.hpa.is_some() { FloorKind::HpaMinReplicas } else { FloorKind::Replicas };
     let target = TargetState {
         requests,
@@ -195,7 +192,7 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
         max: seed.hpa.map(|max| max.max(seed.baseline)),
         grace: SignedDuration::from_secs(30),
         zone_skew: seed.skew,
-        node_terms: seed.zone.map(term).into_iter().collect(),
+        node_terms: seed.zone.map(in_zone).into_iter().collect(),
         tolerations: tolerations(seed.tolerates),
         own_deletion_cost: false,
     };
@@ -232,6 +229,11 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
         }
     }
     Workload { id, target: Some(target), placement: None, overlay: None, pods: pods.into_iter().map(|(pod, _)| pod).collect() }
+}
+
+/// The node term that a pod of one zone has.
+fn in_zone(zone: u8) -> Vec<Requirement> {
+    vec![Requirement { key: "topology.kubernetes.io/zone".into(), operator: "In".into(), values: vec![format!("zone-{zone}")] }]
 }
 
 fn tolerations(tolerates: u8) -> Vec<Toleration> {

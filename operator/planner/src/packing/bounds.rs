@@ -24,6 +24,8 @@ pub(super) struct Bounds<'a> {
     pub seen: &'a Indexed<'a>,
     /// Pools that were short may try again once their pause is over.
     pub retry: bool,
+    /// The largest nodes are opened, whatever they cost.
+    pub roomy: bool,
 }
 
 /// Why a pool takes no more. What is said most often is put into words only where somebody is to read it.
@@ -121,7 +123,8 @@ impl<'a> Bounds<'a> {
         ec2.instance_types.iter().filter_map(|t| labels_of_new(pool, &t.name)).collect()
     }
 
-    /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price.
+    /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price, or
+    /// the largest one.
     pub fn new_node(&self, work: &Work, pool: &str, bins: &Bins, share: i32) -> Result<Bin, Refusal> {
         let pool = self.there(pool)?;
         let Some(ec2) = &pool.spec.nodes.ec2 else { return Err(Refusal::Full) };
@@ -136,7 +139,7 @@ impl<'a> Bounds<'a> {
             until: None,
         };
         let mut refusal = None;
-        let mut best: Option<(Money, &InstanceType)> = None;
+        let mut best: Option<(i64, Money, &InstanceType)> = None;
         for instance_type in &ec2.instance_types {
             let fits = shape(pool, &instance_type.name, self.seen).count_of(&work.requests);
             if fits <= 0 {
@@ -151,11 +154,12 @@ impl<'a> Bounds<'a> {
                 continue;
             }
             let price = instance_type.hourly_cost.times((i64::from(share.max(1)) + fits - 1) / fits);
-            if best.is_none_or(|(lowest, name)| (price, &instance_type.name) < (lowest, &name.name)) {
-                best = Some((price, instance_type));
+            let smallness = if self.roomy { -fits } else { 0 };
+            if best.is_none_or(|(least, lowest, other)| (smallness, price, &instance_type.name) < (least, lowest, &other.name)) {
+                best = Some((smallness, price, instance_type));
             }
         }
-        best.map(|(_, t)| new_bin(pool, t, self.seen, bins.in_pool(&pool.name).len()))
+        best.map(|(.., t)| new_bin(pool, t, self.seen, bins.in_pool(&pool.name).len()))
             .ok_or_else(|| refusal.unwrap_or_else(too_large).into())
     }
 

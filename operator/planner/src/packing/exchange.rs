@@ -39,7 +39,7 @@ enum Measure<'a> {
 
 /// What a packing comes to, in the order in which less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Worth {
+pub(super) struct Worth {
     unplaced: i64,
     latency: i64,
     hourly: Money,
@@ -115,7 +115,8 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn worth(packer: &Packer<'_>, order: &[&Work], placed: &Placed) -> Worth {
+/// What has been placed comes to.
+pub(super) fn worth(packer: &Packer<'_>, order: &[&Work], placed: &Placed) -> Worth {
     let mut worth = Worth { unplaced: 0, latency: 0, hourly: Money::default() };
     for (work, packed) in order.iter().filter_map(|work| Some((work, placed.get(&work.index)?))) {
         worth.unplaced += i64::from(packed.unplaced);

@@ -1,7 +1,7 @@
 //! Which replica goes where, and which nodes that takes.
 //!
 //! - this file: the wish and the outcome; [`packer`]: the pass over workloads and ranks; [`bins`]: nodes as bins, existing and new; [`bounds`]: what forbids a
-//!   new node; [`shared`]: what pools share: addresses of subnets, the account's quotas; [`exchange`]: who gets the near places that several want, by way of [`flow`]; [`rooms`]: what is left, by pool
+//!   new node; [`shared`]: what pools share: addresses of subnets, the account's quotas; [`exchange`]: who gets the near places that several want, by way of [`flow`]; [`types`]: which types of nodes; [`rooms`]: what is left, by pool
 //!
 //! First workloads by how much latency one of their replicas loses per unit of room when it moves from its nearest to its farthest pool, then rank by rank,
 //! pools of a rank evenly, first fit within a pool. Where that leaves somebody farther than a place that somebody else takes, the places are exchanged: exact
@@ -15,6 +15,7 @@ mod flow;
 pub mod packer;
 pub mod rooms;
 mod shared;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -41,7 +41,8 @@ pub(super) type Guide = BTreeMap<usize, Most>;
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     taken: usize,
-    bins: usize,
+    /// Bins from this one on are new since.
+    pub(super) bins: usize,
 }
 
 /// Why pools took no more of a workload, by reason and pool.
@@ -66,7 +67,7 @@ impl<'a> Packer<'a> {
     /// The bins of the snapshot with what runs in them; of `works` nothing else is placed yet.
     #[must_use]
     pub fn new(seen: &'a Indexed<'a>, works: &[Work], keep: Keep, retry: bool) -> Self {
-        Self { bins: Bins::of(seen, works, keep), taken: Vec::new(), keep, bounds: Bounds { seen, retry } }
+        Self { bins: Bins::of(seen, works, keep), taken: Vec::new(), keep, bounds: Bounds { seen, retry, roomy: false } }
     }
 
     /// Places workloads beside what is there: first everybody's targets, then everybody's headroom.
@@ -75,14 +76,24 @@ impl<'a> Packer<'a> {
         let mut order: Vec<&Work> = works.iter().collect();
         order.sort_by_cached_key(|w| (Reverse(sensitivity(w)), &w.id));
         let begun = self.mark();
-        let placed = self.fill(&order, begun, None);
-        let mut placed = exchange::better(self, &order, begun, placed);
+        let mut placed = self.pack(&order, begun);
+        if self.could_be_roomier(&order, begun) {
+            placed = self.roomier(&order, begun, &placed);
+        }
         for work in order {
             let (headroom, refused) = self.reserve(work);
             if let Some(packed) = placed.get_mut(&work.index) {
                 (packed.headroom, packed.no_headroom) = (headroom, refused);
             }
         }
+        placed
+    }
+
+    /// Everybody's targets, and then the places that several want are exchanged.
+    pub(super) fn pack(&mut self, order: &[&Work], begun: Mark) -> Placed {
+        let placed = self.fill(order, begun, None);
+        let placed = exchange::better(self, order, begun, placed);
+        self.shrink(begun);
         placed
     }
 

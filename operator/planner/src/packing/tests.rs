@@ -191,6 +191,42 @@ fn the_cheapest_type_that_holds_the_rest_is_opened() {
     assert_eq!(new, ["c6i.xlarge"]);
 }
 
+/// The pool of rented nodes offers nodes of 4 CPU beside those of 16, at a quarter of the price and a little less.
+fn two_types(max_nodes: i32) -> Vec<Pool> {
+    let mut two = pools();
+    let types = &mut two[1].spec.nodes.ec2.as_mut().unwrap().instance_types;
+    let mut small = types[0].clone();
+    (small.name, small.hourly_cost) = ("c6i.xlarge".into(), "0.20".parse().unwrap());
+    small.allocatable.insert("cpu".into(), crate::testing::amount("4"));
+    small.allocatable.insert("memory".into(), crate::testing::amount("8Gi"));
+    types.push(small);
+    two[1].spec.limits.as_mut().unwrap().max_nodes = Some(max_nodes);
+    two.truncate(2);
+    two
+}
+
+fn opened(packing: &Outcome) -> Vec<&str> {
+    let mut all: Vec<&str> =
+        packing.bins.iter().filter(|b| b.state == BinState::New && b.used()).filter_map(|b| b.instance_type.as_deref()).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn small_nodes_are_cheaper_and_do_not_use_up_the_limit() {
+    let of = |max_nodes: i32, wishes: &[(&str, i32, i32, i32)]| {
+        let packing = scene(two_types(max_nodes), wishes).pack();
+        let unplaced: i32 = packing.works.values().map(|w| w.unplaced).sum();
+        (unplaced, opened(&packing).into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (large, small) = ("c6i.4xlarge".to_owned(), "c6i.xlarge".to_owned());
+    assert_eq!(of(9, &[("seat-map", 0, 44, 3)]), (0, vec![small.clone(); 3]));
+    // 17 beyond what is there: five small ones would cost 1.00, and a large and a small one 1.05.
+    assert_eq!(of(9, &[("seat-map", 0, 49, 3)]), (0, vec![small.clone(); 5]));
+    assert_eq!(of(2, &[("seat-map", 0, 46, 3)]), (0, vec![large.clone()]));
+    assert_eq!(of(2, &[("checkout", 0, 35, 12), ("seat-map", 0, 14, 3)]), (0, vec![large, small]));
+}
+
 fn names_zone() -> String {
     onsale_api::names::ZONE.to_owned()
 }
