@@ -1,6 +1,9 @@
-//! Every sequence of bytes gives a plan or a clear error. `ONSALE_CASES=20000 cargo test -p onsale-cli --test fuzz` looks longer.
+//! Every sequence of bytes gives a plan or a clear error: any bytes, any text, and manifests that were edited, those of `examples/` among them.
+//! `ONSALE_CASES=20000 cargo test -p onsale-cli --test fuzz` looks longer.
 
 #![expect(clippy::unwrap_used, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
+
+use std::{fs, path::Path};
 
 use clap::Parser;
 use onsale_cli::{
@@ -11,6 +14,7 @@ use onsale_cli::{
 use proptest::{
     collection::vec,
     prelude::*,
+    sample::{Index, subsequence},
     test_runner::{Config, TestCaseError},
 };
 use serde_json::{Value, json};
@@ -80,8 +84,9 @@ spec:
   budget: {maxNodes: 3, maxHourlyCost: "5", maxTotalCost: "9.50"}
 "#;
 
-fn cases() -> Config {
-    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48);
+/// So many cases as take about a second, or as many as the environment asks for.
+fn cases(cases: u32) -> Config {
+    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
     Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() }
 }
 
@@ -109,13 +114,13 @@ fn answered(bytes: &[u8], output: &str) -> Result<Outcome, TestCaseError> {
 /// A change of the text at a place.
 #[derive(Clone, Debug)]
 enum Edit {
-    Cut(usize, usize),
-    Insert(usize, Vec<u8>),
-    Repeat(usize, usize),
+    Cut(Index, usize),
+    Insert(Index, Vec<u8>),
+    Repeat(Index, usize),
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
-    let at = 0..FLEET.len();
+    let at = any::<Index>;
     let token = prop_oneof![
         vec(any::<u8>(), 1..4),
         prop::sample::select(vec![
@@ -125,30 +130,42 @@ fn edit() -> impl Strategy<Value = Edit> {
         .prop_map(|s| s.as_bytes().to_vec()),
     ];
     prop_oneof![
-        (at.clone(), 1_usize..40).prop_map(|(at, n)| Edit::Cut(at, n)),
-        (at.clone(), token).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
-        (at, 1_usize..200).prop_map(|(at, n)| Edit::Repeat(at, n)),
+        (at(), 1_usize..40).prop_map(|(at, n)| Edit::Cut(at, n)),
+        (at(), token).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+        (at(), 1_usize..200).prop_map(|(at, n)| Edit::Repeat(at, n)),
     ]
 }
 
-fn edited(edits: &[Edit]) -> Vec<u8> {
-    let mut bytes = FLEET.as_bytes().to_vec();
+fn edited(text: &str, edits: &[Edit]) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
     for edit in edits {
-        let clip = |at: &usize| (*at).min(bytes.len());
+        let (Edit::Cut(at, _) | Edit::Insert(at, _) | Edit::Repeat(at, _)) = edit;
+        let len = bytes.len();
+        let at = at.index(len + 1);
+        let end = |n: usize| (at + n).min(len);
         match edit {
-            Edit::Cut(at, n) => drop(bytes.drain(clip(at)..clip(&(at + n)))),
-            Edit::Insert(at, more) => {
-                let at = clip(at);
-                bytes.splice(at..at, more.clone());
-            }
-            Edit::Repeat(at, n) => {
-                let part = bytes[clip(at)..clip(&(at + n))].to_vec();
-                let at = clip(&(at + n));
-                bytes.splice(at..at, part);
+            Edit::Cut(_, n) => drop(bytes.drain(at..end(*n))),
+            Edit::Insert(_, more) => drop(bytes.splice(at..at, more.clone())),
+            Edit::Repeat(_, n) => {
+                let (part, end) = (bytes[at..end(*n)].to_vec(), end(*n));
+                bytes.splice(end..end, part);
             }
         }
     }
     bytes
+}
+
+/// The documents of `examples/`, with a twentieth of their replicas: those that still make sense are planned in no time.
+fn examples() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let files = ["pools.yaml", "shop.yaml", "stadium-tour.yaml", "minimal.yaml", "seat-map-hpa.yaml"];
+    let less = |line: &str| match line.split_once("eplicas: ") {
+        Some((before, n)) if n.parse::<i32>().is_ok() => format!("{before}eplicas: {}", n.parse::<i32>().unwrap().div_euclid(20).max(1)),
+        _ => line.to_owned(),
+    };
+    let read = |file| fs::read_to_string(folder.join(file)).unwrap();
+    let documents = files.into_iter().flat_map(|file| read(file).split("\n---\n").map(str::to_owned).collect::<Vec<_>>());
+    documents.map(|text| text.lines().map(less).collect::<Vec<_>>().join("\n") + "\n").collect()
 }
 
 /// Texts that somebody might write, and nobody should.
@@ -222,17 +239,18 @@ fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     }
 }
 
-fn fleet() -> Vec<Value> {
-    FLEET.split("---\n").map(|text| serde_yaml::from_str(text).unwrap()).collect()
+fn values<'a>(documents: impl Iterator<Item = &'a str>) -> Vec<Value> {
+    documents.map(|text| serde_yaml::from_str(text).unwrap()).collect()
 }
 
-fn with_strange_values(changes: &[(prop::sample::Index, prop::sample::Index, Value)]) -> String {
-    let mut all = fleet();
+/// Some value of a document is another one.
+type Strange = (Index, Index, Value);
+
+fn with_strange_values(mut all: Vec<Value>, changes: &[Strange]) -> String {
     for (document, place, value) in changes {
-        let document = document.get(&all).clone();
-        let n = all.iter().position(|d| *d == document).unwrap();
+        let n = document.index(all.len());
         let mut places = Vec::new();
-        pointers(&document, "", &mut places);
+        pointers(&all[n], "", &mut places);
         let place: &String = place.get(&places);
         *all[n].pointer_mut(place).unwrap() = value.clone();
     }
@@ -245,8 +263,23 @@ fn the_fleet_itself_is_a_go() {
     assert_eq!(outcome.code, 0, "{outcome:?}");
 }
 
+#[test]
+fn all_examples_together_are_planned() {
+    let outcome = plan(examples().join("---\n").as_bytes(), "text");
+    assert!(outcome.code == 0 || outcome.code == 2, "{outcome:?}");
+}
+
+/// In every form that there is.
+fn answered_in_all_forms(text: &str) -> Result<(), TestCaseError> {
+    if answered(text.as_bytes(), "svg")?.code != 1 {
+        answered(text.as_bytes(), "text")?;
+        answered(text.as_bytes(), "json")?;
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases(2_000))]
 
     #[test]
     fn any_bytes_give_an_answer(bytes in vec(any::<u8>(), 0..400)) {
@@ -257,18 +290,31 @@ proptest! {
     fn any_text_gives_an_answer(text in "[ -~\n\t{}\\[\\]:,&*#?|>'\"%@`-]{0,400}") {
         answered(text.as_bytes(), "text")?;
     }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
 
     #[test]
     fn edited_manifests_give_an_answer(edits in vec(edit(), 1..6)) {
-        answered(&edited(&edits), "json")?;
+        answered(&edited(FLEET, &edits), "json")?;
     }
 
     #[test]
-    fn strange_values_give_an_answer(changes in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), strange()), 1..4)) {
-        let text = with_strange_values(&changes);
-        let outcome = answered(text.as_bytes(), "svg")?;
-        if outcome.code != 1 {
-            answered(text.as_bytes(), "text")?;
-        }
+    fn edited_examples_give_an_answer(some in subsequence(examples(), 1..=examples().len()), edits in vec(edit(), 1..4)) {
+        answered(&edited(&some.join("---\n"), &edits), "json")?;
+    }
+
+    #[test]
+    fn strange_values_give_an_answer(changes in vec((any::<Index>(), any::<Index>(), strange()), 1..4)) {
+        answered_in_all_forms(&with_strange_values(values(FLEET.split("---\n")), &changes))?;
+    }
+
+    #[test]
+    fn strange_values_in_examples_give_an_answer(
+        some in subsequence(examples(), 1..=examples().len()),
+        changes in vec((any::<Index>(), any::<Index>(), strange()), 1..3),
+    ) {
+        answered_in_all_forms(&with_strange_values(values(some.iter().map(String::as_str)), &changes))?;
     }
 }

@@ -100,12 +100,12 @@ pub fn held(seen: &Indexed<'_>, drafts: &[Draft], packing: &Packing) -> BTreeMap
     let active: Vec<usize> = (0..drafts.len()).filter(|i| drafts[*i].phase.is_active()).collect();
     let first = |pool: &str| active.iter().copied().find(|i| drafts[*i].pools.iter().any(|name| name == pool));
     let mut charge = |sale: Option<usize>, hourly: Money| {
-        if let Some(sale) = sale.filter(|_| hourly > Money::default()) {
+        if let Some(sale) = sale {
             let all = held.entry(sale).or_default();
             *all = *all + hourly;
         }
     };
-    for bin in packing.bins().iter().filter(|bin| bin.state != BinState::New) {
+    for bin in packing.bins().iter().filter(|bin| bin.state != BinState::New && bin.hourly > Money::default()) {
         charge(bin.owner.as_ref().map(|(_, sale)| *sale).or_else(|| first(&bin.pool)), bin.hourly);
     }
     for (pool, have) in seen.pools.iter().zip(&seen.have) {

@@ -60,7 +60,7 @@ pub struct Objects {
 /// Reads all documents of all files. Objects without a namespace get `namespace`, as kubectl does.
 #[must_use]
 pub fn read(inputs: &[Input], namespace: &str) -> Objects {
-    let mut reader = Reader { rules: AllRules::new(), namespace, objects: Objects::default(), first: HashMap::new() };
+    let mut reader = Reader { rules: AllRules::default(), namespace, objects: Objects::default(), first: HashMap::new() };
     for input in inputs {
         for document in yaml::documents(&input.text) {
             let place = Place { file: &input.name, document: document.number, root: None, object: None, prefix: String::new() };
@@ -181,7 +181,7 @@ impl Reader<'_> {
     }
 
     fn sale(&mut self, place: &Place<'_>, value: &Value) -> Option<Object> {
-        if !self.obeys(place, value, |rules| rules.sale.as_ref()) {
+        if !self.obeys(place, value, AllRules::sale) {
             return None;
         }
         let sale: OnSale = self.typed(place, value)?;
@@ -189,7 +189,7 @@ impl Reader<'_> {
     }
 
     fn pool(&mut self, place: &Place<'_>, value: &Value) -> Option<Object> {
-        if !self.obeys(place, value, |rules| rules.pool.as_ref()) {
+        if !self.obeys(place, value, AllRules::pool) {
             return None;
         }
         self.typed(place, value).map(|pool| Object::Pool(Box::new(pool)))
