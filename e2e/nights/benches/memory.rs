@@ -31,6 +31,8 @@ use tower::Service;
 
 /// Tells this program that it is the controller's process, and where the API is.
 const API: &str = "ONSALE_BENCH_API";
+/// As the chart sets it: see `deployment.yaml`.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const ACTIVE: usize = 10;
@@ -106,7 +108,7 @@ impl Cluster {
     /// A new process, until everything that is active is Ready, and half a minute more.
     async fn measure(&self) -> Measured {
         self.requests.store(0, Relaxed);
-        let process = Process(Command::new(env::current_exe().unwrap()).env(API, &self.api).spawn().unwrap());
+        let process = Process(Command::new(env::current_exe().unwrap()).env(API, &self.api).env(ARENAS.0, ARENAS.1).spawn().unwrap());
         let mut seconds = interval(Duration::from_secs(1));
         let (mut left, mut patience) = (30, 600);
         while left > 0 {

@@ -160,36 +160,40 @@ impl Stage {
     /// Instances whose time has come are Ready nodes.
     pub(super) fn join(&mut self) {
         let mut joined: BTreeMap<String, i32> = BTreeMap::new();
-        for (_, pool, id) in self.joins().into_iter().filter(|(at, ..)| *at <= self.now) {
-            let Some(node) = self.fresh_node(&pool, &id) else { continue };
-            self.seen.nodes.get_or_insert_default().push(node);
-            *joined.entry(pool).or_default() += 1;
+        let due: Vec<(String, String)> =
+            self.joins().into_iter().filter(|(at, ..)| *at <= self.now).map(|(_, pool, id)| (pool, id)).collect();
+        if due.is_empty() {
+            return;
         }
+        let seen = Indexed::new(&self.seen, self.now);
+        let nodes: Vec<Node> = due.iter().filter_map(|(pool, id)| fresh_node(&seen, pool, id)).collect();
+        nodes.iter().for_each(|node| *joined.entry(node.pool.clone()).or_default() += 1);
+        self.seen.nodes.get_or_insert_default().extend(nodes);
         self.moved |= !joined.is_empty();
         for (pool, count) in joined {
             self.tell(What::Joined { pool, count });
         }
     }
+}
 
-    fn fresh_node(&self, pool: &str, id: &str) -> Option<Node> {
-        let pool = self.seen.pool(pool)?;
-        let instance = pool.instances.iter().flatten().find(|i| i.id == id)?;
-        Some(Node {
-            name: format!("node-{id}"),
-            uid: format!("node-{id}"),
-            pool: pool.name.clone(),
-            instance: Some(id.to_owned()),
-            labels: labels_of_new(pool, &instance.instance_type)?,
-            ready: true,
-            ready_since: None,
-            cordoned: false,
-            draining: false,
-            labelled: true,
-            tainted: true,
-            taints: Vec::new(),
-            allocatable: bins::shape(pool, &instance.instance_type, &Indexed::new(&self.seen, self.now)),
-            others: onsale_planner::resources::Resources::default(),
-            evictable: Vec::new(),
-        })
-    }
+fn fresh_node(seen: &Indexed<'_>, pool: &str, id: &str) -> Option<Node> {
+    let pool = seen.pool(pool)?;
+    let instance = pool.instances.iter().flatten().find(|i| i.id == id)?;
+    Some(Node {
+        name: format!("node-{id}"),
+        uid: format!("node-{id}"),
+        pool: pool.name.clone(),
+        instance: Some(id.to_owned()),
+        labels: labels_of_new(pool, &instance.instance_type)?,
+        ready: true,
+        ready_since: None,
+        cordoned: false,
+        draining: false,
+        labelled: true,
+        tainted: true,
+        taints: Vec::new(),
+        allocatable: bins::shape(pool, &instance.instance_type, seen),
+        others: onsale_planner::resources::Resources::default(),
+        evictable: Vec::new(),
+    })
 }
