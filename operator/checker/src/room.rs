@@ -101,8 +101,8 @@ fn new(view: &View<'_>, pool: &Pool, fill: &Fill, found: &mut Vec<Violation>) {
         return;
     };
     let mut offer = offer(declared);
-    let there = view.seen.daemon_sets.iter().filter(|set| surely_runs(set, pool, kind));
-    there.for_each(|set| offer.add(&Resources { extended: BTreeMap::new(), ..set.requests.clone() }, -1));
+    let there: Vec<_> = view.seen.daemon_sets.iter().filter(|set| within(&set.requests, &offer) && surely_runs(set, pool, kind)).collect();
+    there.into_iter().for_each(|set| offer.add(&Resources { extended: BTreeMap::new(), ..set.requests.clone() }, -1));
     if !within(&fill.room, &offer) {
         let message = format!("{} has a room of {:?}, a {kind} offers {offer:?}", fill.node, fill.room);
         found.push(Violation::new(Rule::Room, &pool.name, message));

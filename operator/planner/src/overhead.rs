@@ -31,9 +31,13 @@ pub fn of(seen: &Snapshot) -> Vec<Resources> {
 fn declared(seen: &Snapshot, pool: &Pool) -> Resources {
     let mut most = Resources::default();
     let taint = Taint { key: names::POOL.to_owned(), value: pool.name.clone(), effect: "NoSchedule".to_owned() };
-    for labels in pool.spec.nodes.ec2.iter().flat_map(|ec2| &ec2.instance_types).filter_map(|t| labels_of_new(pool, &t.name)) {
+    for instance_type in pool.spec.nodes.ec2.iter().flat_map(|ec2| &ec2.instance_types) {
+        let Some(labels) = labels_of_new(pool, &instance_type.name) else { continue };
+        let offer = Resources::offered(&instance_type.allocatable);
         let mut sum = Resources::default();
-        seen.daemon_sets.iter().filter(|set| runs(set, &labels, &taint)).for_each(|set| sum.add(&set.requests, 1));
+        // A pod that is too large for the type waits for ever, and takes nothing.
+        let there = seen.daemon_sets.iter().filter(|set| offer.holds(&set.requests) && runs(set, &labels, &taint));
+        there.for_each(|set| sum.add(&set.requests, 1));
         most.raise_to(&sum);
     }
     most
@@ -84,6 +88,7 @@ mod tests {
         assert_eq!(overhead(vec![set(200, &[("eks.amazonaws.com/compute-type", "NotIn", "fargate")], true)]), [0, 200, 200]);
         assert_eq!(overhead(vec![set(200, &[("nvidia.com/gpu.present", "In", "true")], true)]), [0, 0, 0]);
         assert_eq!(overhead(vec![set(200, &[("kubernetes.io/arch", "In", "arm64")], true)]), [0, 200, 200], "who knows");
+        assert_eq!(overhead(vec![set(64_000, &[], true), set(50, &[], true)]), [0, 50, 50], "it fits on none of them");
     }
 
     #[test]

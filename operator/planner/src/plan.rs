@@ -224,7 +224,7 @@ pub struct Surplus {
 /// What one node holds at the peak.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fill {
-    /// Name of the node; `new-<type>-<n>` for one that is to be launched or has not joined yet.
+    /// Name of the node; `new-<pool>-<type>-<n>` for one that is to be launched or has not joined yet.
     pub node: String,
     /// Instance type of rented nodes.
     pub instance_type: Option<String>,

@@ -57,7 +57,8 @@ pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, 
     plan.revision = match recorded {
         Some(spec) if spec.permitted == plan.permitted => spec.revision,
         Some(spec) => spec.revision + 1,
-        None => 1,
+        // Pods may carry stamps of an earlier window still: theirs are not those of this one.
+        None => workload.pods.iter().filter_map(|p| p.revision).max().unwrap_or_default() + 1,
     };
     let recorded = recorded.filter(|spec| spec.revision == plan.revision);
     plan.trial = recorded.map_or(0, |spec| spec.trial).max(before_trial(plan, workload, recorded.is_none()) + FIRST_BATCH);
@@ -67,13 +68,14 @@ pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, 
 }
 
 /// Replicas that were there before the overlay of the plan's revision: those that run as it begins. Who begins it may have seen an old state; pods with the stamp of
-/// an earlier revision tell later that there were more. Pods without any stamp tell so only up to the baseline: beyond it nobody stamps, and more of them help nobody.
+/// an earlier revision tell later that there were more, but only where they have a place: unbound ones are replaced, and may come with the old stamp again. Pods
+/// without any stamp tell so only up to the baseline: beyond it nobody stamps, and more of them help nobody.
 fn before_trial(plan: &WorkloadPlan, workload: &Workload, begins: bool) -> i32 {
     let now = workload.target.as_ref().filter(|_| begins).map_or(0, |t| t.value.max(t.replicas));
     let (mut stamped, mut plain) = (0, 0);
     for pod in workload.pods.iter().filter(|p| !p.terminating) {
         match pod.revision {
-            Some(revision) => stamped += i32::from(revision < plan.revision),
+            Some(revision) => stamped += i32::from(revision != plan.revision && pod.node.is_some()),
             None => plain += 1,
         }
     }

@@ -43,6 +43,16 @@ impl Resources {
         all
     }
 
+    /// What a node offers that is declared so: as many pods as the kubelet allows where it does not say.
+    #[must_use]
+    pub fn offered<'a>(amounts: impl IntoIterator<Item = (&'a String, &'a Amount)>) -> Self {
+        let mut all = Self::of(amounts);
+        if all.pods == 0 {
+            all.pods = DEFAULT_PODS;
+        }
+        all
+    }
+
     /// Adds `n` times `other`.
     pub fn add(&mut self, other: &Self, n: i64) {
         self.cpu += other.cpu * n;

@@ -210,6 +210,8 @@ fn waiting(scope: &Scope<'_>, index: usize, short: &dyn Fn(&WorkloadPlan) -> i32
                 .to_owned();
         all.push(Waiting { reason: Reason::Held, message, until: None });
     }
+    // The first one is told as the reason: not what only informs.
+    all.sort_by_key(|w| matches!(w.reason, Reason::HeadroomMissing | Reason::GraceTooShort));
     all.dedup();
     all
 }

@@ -41,8 +41,10 @@ fn over(hourly: Money, time: SignedDuration) -> i128 {
     i128::from(hourly.micros()) * time.as_millis() / HOUR_MILLIS
 }
 
+/// As an amount, of which the API knows nine whole digits.
 fn money(micros: i128) -> Money {
-    Money::from_micros(i64::try_from(micros.max(0)).unwrap_or(i64::MAX))
+    const MOST: i128 = 999_999_999_999_999;
+    Money::from_micros(i64::try_from(micros.clamp(0, MOST)).unwrap_or(i64::MAX))
 }
 
 /// What is recorded of this run of the sale; of an earlier one, that is over, nothing counts.
@@ -147,6 +149,11 @@ fn record(sale: &Sale, phase: Phase, hourly: Money, held: Money, now: Timestamp)
             before.and_then(|cost| cost.spent.clone()).filter(|_| phase != Phase::Scheduled)
         };
     };
+    if !phase.is_active() && phase != Phase::Scheduled {
+        // It is over: what is left there is nobody's, or that of the next sale.
+        let now = whole_seconds(now);
+        return Some(Spent { until: Time(now), amount: until(sale, now), hourly: Money::default() });
+    }
     if old.hourly == held && before.is_some_and(|cost| cost.hourly == hourly) {
         return Some(old.clone());
     }

@@ -1,6 +1,6 @@
 //! `due(plan, snapshot, now)`: the idempotent actions that are due, as independent chains. A failure stops its own chain only.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use onsale_api::{Reason, WorkloadPlacementSpec, placement::FloorField};
@@ -147,6 +147,12 @@ pub enum Step {
 /// The steps that are due now, for a plan of this very snapshot. Equal inputs give equal steps; once they are done, the next call gives none of them again.
 #[must_use]
 pub fn due(plan: &Plan, seen: &Snapshot, now: Timestamp) -> Vec<Chain> {
+    due_beside(plan, seen, now, &BTreeSet::new())
+}
+
+/// The same without chains that rest or are under way: what the cloud's API hands out is for the others.
+#[must_use]
+pub fn due_beside(plan: &Plan, seen: &Snapshot, now: Timestamp, busy: &BTreeSet<ChainKey>) -> Vec<Chain> {
     let scope = Scope::of(plan, seen, now);
     let sales = plan.sales.iter().zip(&seen.sales);
     let sales = sales.map(|(plan, sale)| Chain { key: ChainKey::Sale(plan.id.clone()), steps: sale_steps::of(plan, sale) });
@@ -154,7 +160,7 @@ pub fn due(plan: &Plan, seen: &Snapshot, now: Timestamp) -> Vec<Chain> {
     let pools = pools.map(|(plan, pool)| Chain { key: ChainKey::Pool(plan.name.clone()), steps: pool_steps::of(&scope, plan, pool) });
     let works = plan.workloads.iter().zip(&seen.workloads);
     let works = works.map(|(plan, work)| Chain { key: ChainKey::Workload(plan.id.clone()), steps: workload_steps::of(&scope, plan, work) });
-    let mut chains = sales.chain(pools).chain(works).filter(|chain| !chain.steps.is_empty()).collect();
+    let mut chains = sales.chain(pools).chain(works).filter(|chain| !chain.steps.is_empty() && !busy.contains(&chain.key)).collect();
     launch_rate::keep(&mut chains, seen, now);
     chains
 }

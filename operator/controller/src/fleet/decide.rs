@@ -1,9 +1,12 @@
 //! Decide: the planner's plan and what is due of it, with the checker's word on both. Pure, and long enough to be kept off the async threads.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
-use onsale_planner::{Chain, Plan};
+use onsale_planner::{
+    Chain, Plan,
+    steps::{self, ChainKey},
+};
 
 use super::{judge, observe::Observed};
 use crate::{context::Context, executor::compute};
@@ -16,13 +19,13 @@ pub struct Decision {
     pub chains: Vec<Chain>,
 }
 
-/// Plans on what was observed at `now`.
-pub async fn decide(context: &Context, observed: &Arc<Observed>, now: Timestamp) -> Decision {
+/// Plans on what was observed at `now`; `busy` are chains that rest or are under way.
+pub async fn decide(context: &Context, observed: &Arc<Observed>, now: Timestamp, busy: BTreeSet<ChainKey>) -> Decision {
     let (observed, telemetry) = (observed.clone(), context.config.telemetry.clone());
     let work = move || {
         let seen = &observed.snapshot;
         let mut plan = onsale_planner::plan(seen, now);
-        let chains = observed.gaps.withhold(onsale_planner::due(&plan, seen, now), seen);
+        let chains = observed.gaps.withhold(steps::due_beside(&plan, seen, now, &busy), seen);
         judge::judge(&telemetry.metrics, seen, &plan, &chains, now);
         // Only the checker reads them, and those of a thousand sales are most of the plan.
         plan.forecasts = Vec::new();

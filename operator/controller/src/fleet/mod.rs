@@ -15,7 +15,12 @@ pub mod status;
 pub mod sweep;
 pub mod wake;
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -154,7 +159,7 @@ impl Fleet {
             }
         };
         self.context.config.telemetry.health.set_synced(self.world.synced());
-        let Decision { plan, chains } = decide::decide(&self.context, &observed, now).await;
+        let Decision { plan, chains } = decide::decide(&self.context, &observed, now, self.busy()).await;
         let outcomes = self.act(chains, &observed, now).await;
         let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
@@ -182,6 +187,13 @@ impl Fleet {
         self.rest(&new);
         outcomes.extend(new);
         outcomes
+    }
+
+    /// Chains that rest, or are under way.
+    fn busy(&self) -> BTreeSet<ChainKey> {
+        let monotonic = self.context.clock.monotonic();
+        let resting = self.backoff.iter().filter(|(_, b)| b.until > monotonic).map(|(key, _)| key);
+        resting.chain(self.running.keys()).cloned().collect()
     }
 
     /// Chains that failed rest for a while.

@@ -9,11 +9,11 @@ use onsale_api::{Money, onsale::Budget, pool::InstanceType};
 
 use super::{Keep, NO_SALE, Work, add, budget};
 use crate::{
-    fleet::Have,
+    fleet::{Have, labels_of_new},
     index::Indexed,
-    resources::{DEFAULT_PODS, Resources},
+    resources::Resources,
     shared::Shared,
-    snapshot::{Node, Pool},
+    snapshot::{Node, Pool, Requirement},
 };
 
 /// How real a bin is. The order is the order of use.
@@ -32,7 +32,7 @@ pub enum BinState {
 /// One node and what it holds.
 #[derive(Clone, Debug)]
 pub struct Bin {
-    /// Node name; `new-<type>-<n>` and the like where there is no node.
+    /// Node name; `new-<pool>-<type>-<n>` and the like where there is no node.
     pub node: String,
     /// Pool.
     pub pool: String,
@@ -195,7 +195,14 @@ impl Bins {
         let target = seen.workloads[work.index].target.as_ref();
         let admitted = |bin: &Bin| {
             let plain = !bin.picky && work.node_terms.is_empty();
-            plain || seen.node(&bin.node).zip(target).is_none_or(|(node, target)| target.may_be_on(node))
+            plain
+                || match seen.node(&bin.node).zip(target) {
+                    Some((node, target)) => target.may_be_on(node),
+                    None => seen
+                        .pool(&bin.pool)
+                        .zip(bin.instance_type.as_ref())
+                        .is_none_or(|(pool, of)| may_be_on_new(&work.node_terms, pool, of)),
+                }
         };
         let usable = |i: &usize| {
             let bin = &self.all[*i];
@@ -370,14 +377,18 @@ fn room_of(node: &Node) -> Resources {
     room
 }
 
+/// Whether pods that require these node labels may be on a node of the type that has not joined yet.
+#[must_use]
+pub fn may_be_on_new(node_terms: &[Vec<Requirement>], pool: &Pool, instance_type: &str) -> bool {
+    node_terms.is_empty()
+        || labels_of_new(pool, instance_type).is_some_and(|labels| node_terms.iter().any(|term| term.iter().all(|r| r.holds(&labels))))
+}
+
 /// What a node of the type that has not joined yet will offer: its allocatable less what other pods (DaemonSets first of all) take there.
 #[must_use]
 pub fn shape(pool: &Pool, instance_type: &str, seen: &Indexed<'_>) -> Resources {
     let Some(declared) = declared(pool, instance_type) else { return Resources::default() };
-    let mut room = Resources::of(&declared.allocatable);
-    if room.pods == 0 {
-        room.pods = DEFAULT_PODS;
-    }
+    let mut room = Resources::offered(&declared.allocatable);
     seen.overhead(&pool.name).into_iter().for_each(|overhead| room.add(overhead, -1));
     room
 }

@@ -10,7 +10,7 @@ use onsale_api::{
 
 use super::{
     Work,
-    bins::{Bin, BinState, Bins, declared, new_bin, shape},
+    bins::{Bin, BinState, Bins, declared, may_be_on_new, new_bin, shape},
     budget, shared,
 };
 use crate::{fleet::labels_of_new, index::Indexed, plan::Waiting, pools, resources::Resources, snapshot::Pool};
@@ -142,7 +142,7 @@ impl<'a> Bounds<'a> {
         let mut best: Option<(i64, Money, &InstanceType)> = None;
         for instance_type in &ec2.instance_types {
             let fits = shape(pool, &instance_type.name, self.seen).count_of(&work.requests);
-            if fits <= 0 {
+            if fits <= 0 || !may_be_on_new(&work.node_terms, pool, &instance_type.name) {
                 continue;
             }
             if let Err(waiting) = self

@@ -7,7 +7,7 @@ use onsale_api::quota;
 
 use super::{
     Bin, Packer, Work,
-    bins::{declared, shape},
+    bins::{declared, may_be_on_new, shape},
     bounds::Bounds,
     exchange,
     packer::{Mark, Placed},
@@ -61,7 +61,10 @@ impl Bounds<'_> {
         used.add(&bin.free, -1);
         let code = |name: &str| quota::of_type(name).map(|q| q.code);
         let types = &pool.spec.nodes.ec2.as_ref()?.instance_types;
-        let fits = types.iter().filter(|t| t.hourly_cost < now.hourly_cost && shape(pool, &t.name, self.seen).holds(&used));
+        let there = || bin.replicas.keys().chain(bin.headroom.keys()).filter_map(|work| self.seen.workloads[*work].target.as_ref());
+        let admits = |name: &str| there().all(|target| may_be_on_new(&target.node_terms, pool, name));
+        let fits =
+            types.iter().filter(|t| t.hourly_cost < now.hourly_cost && shape(pool, &t.name, self.seen).holds(&used) && admits(&t.name));
         let had = fits.filter(|t| pools::short(pool, &t.name).is_none() && code(&t.name) == code(&now.name)).filter(|t| {
             quotas::vcpus(pool, &t.name) <= quotas::vcpus(pool, &now.name)
                 && addresses::per_node(pool, &t.name) <= addresses::per_node(pool, &now.name)

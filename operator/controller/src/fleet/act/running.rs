@@ -104,6 +104,11 @@ impl Running {
         self.chains.contains_key(key)
     }
 
+    /// The keys of the chains that are under way.
+    pub fn keys(&self) -> impl Iterator<Item = &ChainKey> {
+        self.chains.keys()
+    }
+
     /// Begins a chain; none of its key may be under way.
     pub fn start(&mut self, chain: Chain, shared: Shared) {
         let (key, hand) = (chain.key.clone(), Arc::new(Hand { moved: self.moved.clone(), ..Hand::default() }));
