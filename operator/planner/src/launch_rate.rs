@@ -201,6 +201,23 @@ mod tests {
         assert_eq!(wait(&seen, "us-east-1", 8, at(NOW)), SignedDuration::ZERO);
     }
 
+    #[test]
+    fn chains_that_rest_leave_what_is_handed_out_to_the_others() {
+        let launches = |busy: &[&str]| {
+            let wishes = vec![wish("seat-map", 120).calls("phx", 3).build()];
+            let mut seen = snapshot(vec![sale("tour", wishes)], fleet(3).pools, Vec::new(), vec![workload("seat-map", 7, &[])]);
+            seen.pools[0].spec.limits.as_mut().unwrap().max_nodes = Some(4);
+            (seen.settings, seen.sales[0].protected) = (fleet(3).settings, true);
+            let now = at("2026-12-05T16:45:00Z");
+            let busy = busy.iter().map(|name| ChainKey::Pool((*name).to_owned())).collect();
+            let chains = crate::steps::due_beside(&crate::plan(&seen, now), &seen, now, &busy);
+            chains.iter().filter(|c| asked(c) > 0).map(|c| (c.key.clone(), asked(c))).collect::<Vec<_>>()
+        };
+        let of = |name: &str| ChainKey::Pool(name.to_owned());
+        assert_eq!(launches(&[]), [(of("a"), 3)]);
+        assert_eq!(launches(&["a"]), [(of("b"), 3)]);
+    }
+
     fn launched(world: &World) -> BTreeMap<&str, i64> {
         let mut all = BTreeMap::new();
         for words in world.log.iter().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|words| words[2] == "launch") {

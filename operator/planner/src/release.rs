@@ -69,17 +69,15 @@ pub fn permit(plan: &mut WorkloadPlan, seen: &Indexed<'_>, workload: &Workload, 
 
 /// Replicas that were there before the overlay of the plan's revision: those that run as it begins. Who begins it may have seen an old state; pods with the stamp of
 /// an earlier revision tell later that there were more, but only where they have a place: unbound ones are replaced, and may come with the old stamp again. Pods
-/// without any stamp tell so only up to the baseline: beyond it nobody stamps, and more of them help nobody.
+/// without any stamp tell so only where they are older than those, and up to the baseline: others are what nobody stamps, and more of them help nobody.
 fn before_trial(plan: &WorkloadPlan, workload: &Workload, begins: bool) -> i32 {
     let now = workload.target.as_ref().filter(|_| begins).map_or(0, |t| t.value.max(t.replicas));
-    let (mut stamped, mut plain) = (0, 0);
-    for pod in workload.pods.iter().filter(|p| !p.terminating) {
-        match pod.revision {
-            Some(revision) => stamped += i32::from(revision != plan.revision && pod.node.is_some()),
-            None => plain += 1,
-        }
-    }
-    now.max(stamped + plain.min(plan.baseline))
+    let there = || workload.pods.iter().filter(|p| !p.terminating);
+    let stamped = || there().filter(|p| p.node.is_some() && p.revision.is_some_and(|revision| revision != plan.revision));
+    let newest = stamped().map(|p| p.created_at).max();
+    let plain = there().filter(|p| p.revision.is_none() && newest.is_none_or(|newest| p.created_at <= newest)).count();
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    now.max(count(stamped().count()) + count(plain).min(plan.baseline))
 }
 
 /// The pool of the current rank that is filled now: the one that was, while replicas wait for places that are Ready there; else the first where some can go

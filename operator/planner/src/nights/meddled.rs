@@ -123,3 +123,19 @@ fn a_first_batch_that_was_counted_from_an_old_state_holds_nothing_up() {
     world.run_until("2026-12-05T16:50:00Z");
     assert_eq!(world.phase("tour"), Phase::Ready, "{}", world.log.join("\n"));
 }
+
+/// The pods of the baseline carry stamps of an earlier window, some of them the very first.
+#[test]
+fn stamps_of_an_earlier_window_are_not_taken_for_those_of_this_one() {
+    let night = |policies: bool| {
+        let mut work = workload("seat-map", 8, &["dc-1", "dc-2"]);
+        work.pods.iter_mut().enumerate().for_each(|(i, pod)| pod.revision = Some(if i % 2 == 0 { 1 } else { 5 }));
+        let mut world = world(vec![work], &[("seat-map", 60, 3)]);
+        world.policies = policies;
+        world.run_until("2026-12-05T16:50:00Z");
+        world
+    };
+    let (with, without) = (night(true), night(false));
+    assert_eq!(with.phase("tour"), Phase::Ready, "{}", with.log.join("\n"));
+    assert_eq!(without.seen.workloads[0].pods.len(), 8 + 2, "nothing of this window is proven: {}", without.log.join("\n"));
+}

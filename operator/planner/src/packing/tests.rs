@@ -227,6 +227,21 @@ fn small_nodes_are_cheaper_and_do_not_use_up_the_limit() {
     assert_eq!(of(2, &[("checkout", 0, 35, 12), ("seat-map", 0, 14, 3)]), (0, vec![large, small]));
 }
 
+#[test]
+fn a_node_is_of_a_type_that_the_pods_own_terms_let_them_run_on() {
+    let with = |name: &str, max_nodes: i32| {
+        let mut scene = scene(two_types(max_nodes), &[("seat-map", 0, 44, 3)]);
+        let term = Requirement { key: onsale_api::names::INSTANCE_TYPE.into(), operator: "In".into(), values: vec![name.into()] };
+        scene.works[0].node_terms = vec![vec![term]];
+        scene.seen.workloads[0].target.as_mut().unwrap().node_terms = scene.works[0].node_terms.clone();
+        let packing = scene.pack();
+        (packing.works[&0].unplaced, opened(&packing).into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    // Nodes on premises are of neither type: 44 in all, 4 and 14 to a node.
+    assert_eq!(with("c6i.4xlarge", 9), (0, vec!["c6i.4xlarge".to_owned(); 4]), "although small ones are cheaper");
+    assert_eq!(with("c6i.xlarge", 3), (44 - 3 * 4, vec!["c6i.xlarge".to_owned(); 3]), "although large ones would hold more");
+}
+
 fn names_zone() -> String {
     onsale_api::names::ZONE.to_owned()
 }

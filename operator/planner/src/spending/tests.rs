@@ -77,6 +77,21 @@ fn a_night_within_its_budget_spends_no_more() {
     assert!(all.hourly == Money::default() && all.amount > cents(4 * 85) && all.amount < window, "{all:?}");
 }
 
+/// What is there then is kept for somebody else.
+#[test]
+fn a_sale_that_is_over_has_spent_what_was_spent_until_then_and_nothing_more() {
+    let mut world = shop(60);
+    world.run_until("2026-12-05T18:01:00Z");
+    let sale = &world.seen.sales[0];
+    let draft = |phase: Phase| Draft { phase, ..crate::lifecycle::draft(&Indexed::new(&world.seen, world.now), 0) };
+    let seen = Indexed::new(&world.seen, world.now);
+    let old = sale.status.cost.clone().unwrap();
+    let held = old.spent.as_ref().unwrap().hourly;
+    let over = cost(&seen, sale, &draft(Phase::Completed), old.hourly, held).spent.unwrap();
+    assert_eq!((over.hourly, over.amount, over.until.0), (Money::default(), until(sale, world.now), world.now));
+    assert!(over.amount > old.spent.unwrap().amount);
+}
+
 #[test]
 fn a_peak_raised_while_live_gets_what_the_rest_of_the_window_still_pays_for() {
     let mut world = shop(32);
