@@ -30,6 +30,8 @@ pub const ZONE: &str = "topology.kubernetes.io/zone";
 pub const REGION: &str = "topology.kubernetes.io/region";
 /// Operating system of a node (core Kubernetes label).
 pub const OS: &str = "kubernetes.io/os";
+/// CPU architecture of a node (core Kubernetes label).
+pub const ARCH: &str = "kubernetes.io/arch";
 /// EC2 instance type of a node (core Kubernetes label).
 pub const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 /// Tag on instances: the cluster that they belong to (`--cluster-name`).

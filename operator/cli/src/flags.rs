@@ -20,7 +20,7 @@ pub enum Command {
     /// Plans the sales of the files and tells what would happen when, where, at what cost, and what is missing.
     ///
     /// Reads files alone unless --cluster, --context or --kubeconfig is given: no cluster is asked by accident. Nothing is ever written anywhere.
-    /// The files hold OnSales and what they need: CapacityPools, the Namespace, Deployments, StatefulSets, HPAs, ScaledObjects, and where there are
+    /// The files hold OnSales and what they need: CapacityPools, the Namespace, Deployments, StatefulSets, DaemonSets, HPAs, ScaledObjects, and where there are
     /// pools of existing nodes their Nodes; lists as of `kubectl get -o yaml` will do. Other kinds are passed over.
     ///
     /// Exit code: 0 go, 2 no-go, 1 bad input.

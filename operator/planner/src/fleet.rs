@@ -98,6 +98,28 @@ pub fn labels_of_new(pool: &Pool, instance_type: &str) -> Option<BTreeMap<String
         (names::REGION, &ec2.region),
         (names::INSTANCE_TYPE, instance_type),
         (names::OS, "linux"),
+        (names::ARCH, architecture(instance_type)),
     ];
     Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
+}
+
+/// The CPU architecture of an EC2 instance type, by its name: a `g` among the letters behind the generation is Graviton, and so is all of the family a1.
+/// Source: Amazon EC2 instance type naming conventions.
+fn architecture(instance_type: &str) -> &'static str {
+    let family = instance_type.split('.').next().unwrap_or_default();
+    let processor = family.trim_start_matches(|c: char| !c.is_ascii_digit()).trim_start_matches(|c: char| c.is_ascii_digit());
+    if processor.contains('g') || family == "a1" { "arm64" } else { "amd64" }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_architecture_follows_from_the_name_of_the_type() {
+        for name in ["c6g.large", "m7gd.xlarge", "c7gn.metal", "t4g.small", "is4gen.large", "hpc7g.4xlarge", "g5g.xlarge", "a1.large"] {
+            assert_eq!(super::architecture(name), "arm64", "{name}");
+        }
+        for name in ["c6i.4xlarge", "m6a.large", "g5.xlarge", "g4dn.xlarge", "p4de.24xlarge", "x2iedn.large", "u-6tb1.metal", "t3.small"] {
+            assert_eq!(super::architecture(name), "amd64", "{name}");
+        }
+    }
 }

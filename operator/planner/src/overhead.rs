@@ -8,11 +8,8 @@ use onsale_api::names;
 use crate::{
     fleet::labels_of_new,
     resources::Resources,
-    snapshot::{DaemonSet, Pool, Requirement, Snapshot, Taint},
+    snapshot::{DaemonSet, Pool, Snapshot, Taint},
 };
-
-/// Labels that the kubelet or the cloud gives every node, with values that nobody knows before it joins: a requirement on them may hold.
-const UNKNOWN: [&str; 2] = ["kubernetes.io/arch", "kubernetes.io/hostname"];
 
 /// The most that others take on a node of each pool, resource by resource, in the snapshot's order. What device plugins offer is as declared.
 #[must_use]
@@ -44,8 +41,7 @@ fn declared(seen: &Snapshot, pool: &Pool) -> Resources {
 }
 
 fn runs(set: &DaemonSet, labels: &BTreeMap<String, String>, taint: &Taint) -> bool {
-    let may = |requirement: &Requirement| requirement.holds(labels) || UNKNOWN.contains(&requirement.key.as_str());
-    let labelled = set.node_terms.is_empty() || set.node_terms.iter().any(|term| term.iter().all(may));
+    let labelled = set.node_terms.is_empty() || set.node_terms.iter().any(|term| term.iter().all(|r| r.holds(labels)));
     labelled && set.tolerations.iter().any(|t| t.tolerates(taint))
 }
 
@@ -53,7 +49,7 @@ fn runs(set: &DaemonSet, labels: &BTreeMap<String, String>, taint: &Taint) -> bo
 mod tests {
     use super::*;
     use crate::{
-        snapshot::Toleration,
+        snapshot::{Requirement, Toleration},
         testing::{node, pool, snapshot, vector},
     };
 
@@ -87,7 +83,8 @@ mod tests {
         assert_eq!(overhead(vec![set(200, &[("kubernetes.io/os", "In", "windows")], true)]), [0, 0, 0]);
         assert_eq!(overhead(vec![set(200, &[("eks.amazonaws.com/compute-type", "NotIn", "fargate")], true)]), [0, 200, 200]);
         assert_eq!(overhead(vec![set(200, &[("nvidia.com/gpu.present", "In", "true")], true)]), [0, 0, 0]);
-        assert_eq!(overhead(vec![set(200, &[("kubernetes.io/arch", "In", "arm64")], true)]), [0, 200, 200], "who knows");
+        assert_eq!(overhead(vec![set(200, &[("kubernetes.io/arch", "In", "amd64")], true)]), [0, 200, 200]);
+        assert_eq!(overhead(vec![set(200, &[("kubernetes.io/arch", "In", "arm64")], true)]), [0, 0, 0]);
         assert_eq!(overhead(vec![set(64_000, &[], true), set(50, &[], true)]), [0, 50, 50], "it fits on none of them");
     }
 

@@ -73,7 +73,7 @@ pub fn is_bounded(sale: &Sale) -> bool {
     sale.spec.budget.as_ref().is_some_and(|budget| budget.max_total_cost.is_some())
 }
 
-/// The same for a sale that waits, and would start that long before its ready-by.
+/// The most per hour that `budget.maxTotalCost` pays for, for a sale that waits and would start that long before its ready-by; `None`: no bound.
 #[must_use]
 pub fn most_hourly(seen: &Indexed<'_>, sale: usize, draft: &Draft, lead: SignedDuration) -> Option<Money> {
     let (sale, times) = (&seen.sales[sale], draft.times?);

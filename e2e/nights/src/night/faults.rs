@@ -19,7 +19,7 @@ use crate::{
     sim::{Fate, Inner},
 };
 
-/// Kinds that controllers watch.
+/// Kinds that controllers watch, but for DaemonSets: these nights have none.
 pub const WATCHED: [Kind; 10] = [
     &kinds::SALES,
     &kinds::POOLS,

@@ -184,7 +184,7 @@ pub struct InstanceType {
     pub name: String,
     /// Price of one instance for one hour, a decimal in quotes such as "0.85", in one currency for all pools.
     pub hourly_cost: Money,
-    /// What a node of this type offers to pods, as `kubectl describe node` shows under Allocatable: cpu, memory, pods (default 110), extended resources.
+    /// What a node of this type offers to pods, as `kubectl describe node` shows under Allocatable: cpu, memory, pods (default 110), extended resources. What DaemonSets take is subtracted by the operator.
     #[schemars(extend("maxProperties" = 16))]
     pub allocatable: BTreeMap<String, Amount>,
     /// vCPUs of an instance, as EC2's quotas count them, 1 to 2000. Unset: the declared CPU, rounded up to whole.

@@ -1,6 +1,6 @@
 //! From Kubernetes' objects to the snapshot's records: pure, so that the operator and the preview read the world alike.
 //!
-//! - [`own`]: OnSales and CapacityPools; [`target`]: Deployments and StatefulSets; [`scaler`]: HPAs, ScaledObjects, and the field that holds a floor
+//! - [`own`]: OnSales and CapacityPools; [`target`]: Deployments, StatefulSets and DaemonSets; [`scaler`]: HPAs, ScaledObjects, and the field that holds a floor
 //! - [`node`]: nodes and the pool of each; [`pod`]: pods in brief; [`tenants`]: which pods are whose, and what runs on a node
 //! - [`requests`]: what a pod asks for; [`managers`]: who wrote a field last; [`alike`]: what many objects say alike
 

@@ -1,7 +1,7 @@
 //! Status: pure functions from plan, snapshot and outcomes to the status of every object; what is unchanged is not written.
 //!
 //! - [`sale`], [`sale_conditions`]: OnSales; [`pool`]: CapacityPools, without their launch ledger, [`limits`]: what the cloud said of their subnets and quotas, [`lead_times`]: what their nodes took; [`placement`]: WorkloadPlacements
-//! - [`problems`]: what went wrong in this pass, for whom; [`unreadable`]: objects that cannot be read; [`untold`]: sales that are nobody's business
+//! - [`problems`]: what went wrong in this pass, for whom; [`unreadable`]: objects that cannot be read; [`untold`]: sales that sleep and were not told so yet
 //! - [`write`]: the difference as a merge patch; [`tally`]: what is counted on the way, for metrics
 
 mod lead_times;
