@@ -14,11 +14,13 @@ use crate::{
 /// The most that others take on a node of each pool, resource by resource, in the snapshot's order. What device plugins offer is as declared.
 #[must_use]
 pub fn of(seen: &Snapshot) -> Vec<Resources> {
-    let mut measured = Resources::default();
-    seen.known_nodes().filter(|n| n.instance.is_some() && n.ready).for_each(|n| measured.raise_to(&n.others));
+    let mut measured: BTreeMap<&str, Resources> = BTreeMap::new();
+    for node in seen.known_nodes().filter(|n| n.instance.is_some() && n.ready) {
+        measured.entry(&node.pool).or_default().raise_to(&node.others);
+    }
     let pool = |pool: &Pool| {
         let mut most = declared(seen, pool);
-        most.raise_to(&measured);
+        measured.get(pool.name.as_str()).into_iter().for_each(|there| most.raise_to(there));
         Resources { extended: BTreeMap::new(), ..most }
     };
     seen.pools.iter().map(pool).collect()
@@ -90,11 +92,12 @@ mod tests {
 
     #[test]
     fn what_is_measured_counts_where_it_is_more() {
-        let pools = vec![pool("lz").rented("c6i.4xlarge", "0.85", 4).build()];
+        let pools = vec![pool("lz").rented("c6i.4xlarge", "0.85", 4).build(), pool("or").rented("m6i.4xlarge", "0.76", 4).build()];
         let mut there = node("lz-1", "lz");
         (there.instance, there.others) = (Some("i-1".to_owned()), vector(300, 0, 2));
         let mut seen = snapshot(Vec::new(), pools, vec![there], Vec::new());
         seen.daemon_sets = vec![set(200, &[], true)];
-        assert_eq!(of(&seen), [Resources { cpu: 300, memory: 1 << 30, pods: 2, extended: BTreeMap::new() }]);
+        let most = |cpu, pods| Resources { cpu, memory: 1 << 30, pods, extended: BTreeMap::new() };
+        assert_eq!(of(&seen), [most(300, 2), most(200, 1)], "and in its own pool");
     }
 }
