@@ -20,6 +20,8 @@ use crate::{
 
 /// Namespace of what the builders make.
 pub const NAMESPACE: &str = "ticketing";
+/// Namespace of the operator, where its Lease is.
+pub const OPERATOR: &str = "onsale-system";
 /// The manager that wrote what the builders make.
 pub const OWNER: &str = "kubectl-client-side-apply";
 
@@ -38,9 +40,10 @@ pub fn night(now: &str, seed: u64) -> Start {
         broken: Vec::new(),
         origin: Arc::default(),
     };
-    let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     Start(inner)
-        .object(&default)
+        .object(&namespace("default"))
+        .object(&namespace(OPERATOR))
         .object(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"team": NAMESPACE}}}))
 }
 

@@ -87,7 +87,7 @@ pub fn play<T>(state: Inner, script: impl AsyncFnOnce(&mut Stage) -> T) -> T {
         // Fewer passes and reconnects than in production: they are what a night costs here, and no night depends on them.
         let (list_active, watch_timeout) = (Duration::from_secs(5), Duration::from_secs(290));
         let (instance, executor) = ("nights".to_owned(), Arc::new(Inline));
-        let config = Config { instance, executor, list_active, watch_timeout, ..Config::new("nights", "onsale-system") };
+        let config = Config { instance, executor, list_active, watch_timeout, ..Config::new("nights", build::OPERATOR) };
         let mut stage =
             Stage { sim, config, controllers: BTreeMap::new(), candidates: BTreeMap::new(), telemetries: Vec::new(), world, started: 0 };
         let result = script(&mut stage).await;

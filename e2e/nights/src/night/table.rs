@@ -102,6 +102,10 @@ impl Table {
         let at = |first: usize| (first % every..past.len()).step_by(every);
         let cases: Vec<(&'static str, Fault, usize)> =
             faults.iter().enumerate().flat_map(|(i, (label, fault))| at(i * 7).map(|number| (*label, *fault, number))).collect();
+        // A fault that never strikes is told, too: as a line without a case.
+        for (label, _) in faults.iter().filter(|(_, fault)| !matches!(fault, Fault::Edited(_))) {
+            self.row(label);
+        }
         let verdicts = each(cases.len(), |i| strike(night, cases[i].1, cases[i].2, &past));
         for ((label, ..), verdict) in cases.iter().zip(verdicts) {
             verdict.into_iter().for_each(|verdict| self.row(label).add(verdict));
