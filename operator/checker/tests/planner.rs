@@ -5,6 +5,8 @@
 
 #[path = "planner/cloud.rs"]
 mod cloud;
+#[path = "planner/event.rs"]
+mod event;
 #[path = "planner/night.rs"]
 mod night;
 #[path = "planner/seeds.rs"]
@@ -12,8 +14,9 @@ mod seeds;
 #[path = "planner/world.rs"]
 mod world;
 
+use event::{Event, moments};
 use jiff::Timestamp;
-use night::{Night, moments};
+use night::Night;
 use onsale_api::Phase;
 use onsale_checker::{Violation, check, check_steps};
 use onsale_planner::{Chain, Plan, Snapshot, Step, due, plan};
@@ -116,7 +119,7 @@ fn words(seen: &Snapshot, plan: &Plan, chains: &[Chain]) -> String {
 fn no_first_plan_breaks_a_rule() {
     law(8_000, &worlds(), |world| {
         let mut night = Night::new(world);
-        let (seen, now, _) = night.moment(0, night::Event::Calm);
+        let (seen, now, _) = night.moment(0, Event::Calm);
         judged(&seen, now).map(drop)
     });
 }
@@ -175,7 +178,7 @@ fn a_replica_more_or_less_changes_little() {
         if !until_it_holds(&mut night, sale, moments)? {
             return Ok(());
         }
-        let (before, now, _) = night.moment(0, night::Event::Little(sale, by));
+        let (before, now, _) = night.moment(0, Event::Little(sale, by));
         let done = comes_to_rest(&mut night, now)?;
         little(&done, by).map_err(|why| {
             let made = plan(&before, now);
@@ -188,7 +191,7 @@ fn a_replica_more_or_less_changes_little() {
 fn until_it_holds(night: &mut Night, sale: usize, moments: u8) -> Result<bool, String> {
     let (mut held, mut minutes) = (0, 10);
     for _ in 0..40 {
-        let (_, now, _) = night.moment(minutes, night::Event::Calm);
+        let (_, now, _) = night.moment(minutes, Event::Calm);
         comes_to_rest(night, now)?;
         let seen = night.seen();
         let Some(status) = seen.sales.get(sale).map(|s| &s.status) else { return Ok(false) };

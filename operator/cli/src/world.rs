@@ -347,8 +347,8 @@ impl World {
                     }
                     (None, None) => homeless += 1,
                 }
-                let (name, uid) = (format!("{}-{i}", work.id.name), format!("{}-{i}", work.id));
-                work.pods.push(Pod { uid, name, ready: node.is_some(), node, revision: None, created_at: at, terminating: false });
+                let uid = format!("{}-{i}", work.id);
+                work.pods.push(Pod { uid, ..Pod::new(&format!("{}-{i}", work.id.name), node.as_deref(), at) });
             }
         }
         self.seen.nodes.get_or_insert_default().extend(hidden.map(|node| Node { allocatable: there, ..node }));

@@ -114,79 +114,29 @@ fn pool(n: usize) -> Pool {
         // Five distances.
         "latency": [{"site": "dc", "rtt": format!("{}ms", 1 + n / 8 * 5)}], "allowedNamespaces": {"from": "All"},
     });
-    Pool {
-        name: name.clone(),
-        uid: name,
-        labels: BTreeMap::new(),
-        spec: from_value(spec).unwrap(),
-        status: Default::default(),
-        deleting: false,
-        protected: true,
-        instances: Some(Vec::new()),
-    }
+    Pool { protected: true, ..Pool::new(&name, from_value(spec).unwrap()) }
 }
 
 fn node(pool: &str, n: usize) -> Node {
-    let name = format!("{pool}-{n}");
     Node {
-        uid: name.clone(),
-        pool: pool.to_owned(),
-        instance: None,
         labels: BTreeMap::from([("rack".to_owned(), pool.to_owned()), (names::ZONE.to_owned(), pool.replace("pool", "zone"))]),
-        ready: true,
-        ready_since: None,
-        cordoned: false,
-        draining: false,
-        labelled: true,
-        tainted: true,
-        taints: Vec::new(),
         allocatable: Resources { cpu: 128_000, memory: 512 << 30, pods: 250, extended: BTreeMap::new() },
-        others: Resources::default(),
-        evictable: Vec::new(),
-        name,
+        ..Node::new(&format!("{pool}-{n}"), pool)
     }
 }
 
 fn workload(sale: usize, name: &str, nodes: &[Node]) -> Workload {
     let id = WorkloadId { namespace: namespace(sale), kind: TargetKind::Deployment, name: name.to_owned() };
-    let pod = |n: usize| Pod {
-        name: format!("{name}-{sale}-{n}"),
-        uid: format!("{name}-{sale}-{n}"),
-        node: Some(nodes[(sale * 4 + n) % nodes.len()].name.clone()),
-        ready: true,
-        revision: None,
-        created_at: "2026-12-01T00:00:00Z".parse().unwrap(),
-        terminating: false,
-    };
-    let target = TargetState {
-        requests: Resources { cpu: 900, memory: 2 << 30, pods: 1, extended: BTreeMap::new() },
-        requests_missing: false,
-        replicas: 4,
-        field: FloorField { kind: FloorKind::Replicas, name: name.to_owned() },
-        value: 4,
-        manager: None,
-        max: None,
-        grace: SignedDuration::from_secs(30),
-        zone_skew: None,
-        node_terms: Vec::new(),
-        tolerations: Vec::new(),
-        own_deletion_cost: false,
-    };
+    let created_at = "2026-12-01T00:00:00Z".parse().unwrap();
+    let pod = |n: usize| Pod::new(&format!("{name}-{sale}-{n}"), Some(&nodes[(sale * 4 + n) % nodes.len()].name), created_at);
+    let requests = Resources { cpu: 900, memory: 2 << 30, pods: 1, extended: BTreeMap::new() };
+    let target = TargetState::new(FloorField { kind: FloorKind::Replicas, name: name.to_owned() }, 4, requests);
     Workload { target: Some(target), placement: None, overlay: None, pods: (0..4).map(pod).collect(), id }
 }
 
 fn sale(n: usize) -> Sale {
     let workload = |(name, calls): (&str, i32)| json!({"target": {"kind": "Deployment", "name": name}, "peakReplicas": 4 + REPLICAS, "dependencies": [{"site": "dc", "serialCalls": calls}]});
     let spec = json!({"opensAt": OPENS_AT, "workloads": [workload(("web", 2)), workload(("checkout", 12))]});
-    Sale {
-        id: SaleId { namespace: namespace(n), name: "tour".to_owned() },
-        uid: format!("sale-{n}"),
-        generation: 1,
-        created_at: "2026-12-01T00:00:00Z".parse().unwrap(),
-        spec: from_value(spec).unwrap(),
-        status: Default::default(),
-        deleting: false,
-        protected: true,
-        return_now: false,
-    }
+    let id = SaleId { namespace: namespace(n), name: "tour".to_owned() };
+    Sale { protected: true, ..Sale::new(id, from_value(spec).unwrap(), "2026-12-01T00:00:00Z".parse().unwrap()) }
 }

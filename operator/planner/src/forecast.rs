@@ -4,6 +4,8 @@
 //! are prepared at the same time are packed as one. Two that would fit alone and not together are thus told so days ahead. A sale that shares no time with one
 //! that is active is forecast on the fleet as it is while no sale is on.
 
+mod opened;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,13 +15,14 @@ use crate::{
     demand::{self, Demand},
     floors,
     index::Indexed,
-    launch_rate,
     lifecycle::{self, Draft},
-    packing::{BinState, Keep, Packed, Packer, Packing, Rooms, Taken, Work},
+    packing::{Keep, Packed, Packer, Packing, Rooms, Taken, Work},
     plan::WorkloadPlan,
     sales::{self, Opening},
     spending,
 };
+
+use opened::Opened;
 
 /// What one sale would get.
 #[derive(Debug)]
@@ -286,47 +289,6 @@ impl<'a> Sweep<'a> {
         sales::lead_time(self.seen, &self.drafts[sale], &Opening { nodes, ours, by_region, fresh }, sales::scaled_by_hpa(self.seen, sale))
     }
 
-    /// The nodes that these are the first to use, by sale, and all of them.
-    fn opened(&self, wanted: &Wanted) -> (BTreeMap<usize, Opened<'a>>, Opened<'a>) {
-        let mut taken: BTreeMap<usize, Vec<&Taken>> = BTreeMap::new();
-        self.packer.taken.iter().for_each(|one| taken.entry(one.work).or_default().push(one));
-        let (mut opened, mut all) = (BTreeMap::<usize, Opened<'a>>::new(), Opened::default());
-        for (index, (users, _)) in wanted {
-            let of = self.open(taken.get(index).map_or(&[], Vec::as_slice));
-            all.add(&of, false);
-            for (turn, user) in users.iter().enumerate() {
-                opened.entry(*user).or_default().add(&of, turn == 0);
-            }
-        }
-        (opened, all)
-    }
-
-    /// Counts the nodes that these are the first to use.
-    fn open(&self, taken: &[&Taken]) -> Opened<'a> {
-        let mut opened = Opened { fresh: !taken.is_empty(), ..Opened::default() };
-        for one in taken.iter().filter(|one| one.first) {
-            let bin = &self.packer.bins.all[one.bin];
-            let Some(instance_type) = bin.instance_type.clone() else { continue };
-            let pool = self.pool_of(one);
-            *opened.nodes.entry(pool).or_default().entry(instance_type).or_default() += 1;
-            opened.hourly = opened.hourly + bin.hourly;
-            *opened.used.entry(pool).or_default() += 1;
-            if bin.state >= BinState::Launching {
-                *opened.launched.entry(pool).or_default() += 1;
-            }
-        }
-        opened
-    }
-
-    /// Nodes by region instead of by pool: one bucket of the cloud's API hands out all of them.
-    fn by_region(&self, nodes: &BTreeMap<&str, i32>) -> BTreeMap<&'a str, i32> {
-        let mut all = BTreeMap::new();
-        for (region, n) in nodes.iter().filter_map(|(pool, n)| Some((launch_rate::region(self.seen.pool(pool)?)?, n))) {
-            *all.entry(region).or_default() += n;
-        }
-        all
-    }
-
     fn expected(&self, sale: usize, round: &Round<'_>, opened: Opened<'_>) -> Expected {
         let Round { wanted, packed, all } = round;
         let plan = |index: &usize| {
@@ -356,40 +318,6 @@ struct Round<'a> {
     wanted: Wanted,
     packed: BTreeMap<usize, Packed>,
     all: Opened<'a>,
-}
-
-/// What a sale is the first to use, and what it has to wait for.
-#[derive(Default)]
-struct Opened<'a> {
-    /// Replicas were placed at all.
-    fresh: bool,
-    /// Nodes at its charge.
-    nodes: BTreeMap<&'a str, BTreeMap<String, i32>>,
-    hourly: Money,
-    /// Nodes that hold its replicas and were not used before, by pool.
-    used: BTreeMap<&'a str, i32>,
-    /// Those of them that are not there yet.
-    launched: BTreeMap<&'a str, i32>,
-}
-
-impl<'a> Opened<'a> {
-    /// What one of the sale's workloads uses, at its charge or at that of another that is prepared with it.
-    fn add(&mut self, of: &Self, charged: bool) {
-        self.fresh |= of.fresh;
-        add(&mut self.used, &of.used);
-        add(&mut self.launched, &of.launched);
-        if charged {
-            self.hourly = self.hourly + of.hourly;
-            for (pool, types) in &of.nodes {
-                let all = self.nodes.entry(*pool).or_default();
-                types.iter().for_each(|(name, n)| *all.entry(name.clone()).or_default() += n);
-            }
-        }
-    }
-}
-
-fn add<'a>(to: &mut BTreeMap<&'a str, i32>, more: &BTreeMap<&'a str, i32>) {
-    more.iter().for_each(|(pool, n)| *to.entry(pool).or_default() += n);
 }
 
 #[cfg(test)]

@@ -4,20 +4,12 @@ use onsale_nights::{
     api::kinds,
     night::{
         Stage, at,
-        build::{Start, delete, scale, tour},
-        play,
+        build::{delete, scale, tour},
     },
-    sim::Inner,
 };
 use serde_json::json;
 
-fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
-    play(start.build(), async |stage| {
-        stage.start();
-        script(stage).await;
-        stage.state()
-    })
-}
+use crate::after;
 
 fn replicas(stage: &Stage, name: &str) -> i64 {
     stage.state().replicas(name).unwrap_or_default()
@@ -36,7 +28,7 @@ fn deleted_in_each_phase_everything_goes_back() {
         ("2026-12-05T17:12:00Z", "Returning", "2026-12-05T17:17:00Z"),
         ("2026-12-05T17:30:00Z", "Completed", "2026-12-05T17:30:01Z"),
     ] {
-        let state = whole(tour(1), async |stage| {
+        let state = after(tour(1), async |stage| {
             stage.run_until(when).await;
             assert_eq!(stage.state().phase("tour"), phase, "at {when}\n{}", stage.text());
             stage.sim.with(|inner| delete(inner, &kinds::SALES, "tour"));
@@ -51,7 +43,7 @@ fn deleted_in_each_phase_everything_goes_back() {
 
 #[test]
 fn live_buyers_keep_their_carts_unless_it_is_to_return_now() {
-    let state = whole(tour(2), async |stage| {
+    let state = after(tour(2), async |stage| {
         stage.run_until("2026-12-05T17:05:00Z").await;
         stage.sim.with(|inner| delete(inner, &kinds::SALES, "tour"));
         stage.run_until("2026-12-05T17:06:00Z").await;
@@ -68,7 +60,7 @@ fn live_buyers_keep_their_carts_unless_it_is_to_return_now() {
 
 #[test]
 fn a_lower_value_is_written_again_reported_and_becomes_what_is_restored() {
-    let state = whole(tour(7), async |stage| {
+    let state = after(tour(7), async |stage| {
         stage.run_until("2026-12-05T17:02:00Z").await;
         stage.sim.with(|inner| scale(inner, "seat-map", 5, "argocd-controller"));
         stage.run_until("2026-12-05T17:02:20Z").await;

@@ -5,24 +5,16 @@ use std::time::Duration;
 use onsale_nights::{
     api::kinds,
     night::{
-        Stage, at,
+        at,
         build::{Start, delete, night, scale, shop, subnet, tour},
-        play,
     },
     sim::Inner,
 };
 use serde_json::json;
 
-const FAR: &str = "us-east-1";
+use crate::whole;
 
-fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
-    play(start.build(), async |stage| {
-        stage.start();
-        script(stage).await;
-        stage.run_until("2026-12-05T17:45:00Z").await;
-        stage.state()
-    })
-}
+const FAR: &str = "us-east-1";
 
 /// The tour of the shop that may also use a third pool, the farthest one, in a region of its own.
 fn two_regions(seed: u64) -> Start {

@@ -5,22 +5,15 @@ use std::time::Duration;
 use onsale_nights::{
     api::kinds,
     night::{
-        Stage, at,
-        build::{NAMESPACE, Start, delete, put, tour},
+        at,
+        build::{NAMESPACE, delete, put, tour},
         play,
     },
     sim::{Fate, Inner},
 };
 use serde_json::json;
 
-fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
-    play(start.build(), async |stage| {
-        stage.start();
-        script(stage).await;
-        stage.run_until("2026-12-05T17:40:00Z").await;
-        stage.state()
-    })
-}
+use crate::whole;
 
 fn assert_well(state: &Inner, by: &str) {
     let reached = state.reached("seat-map", 70);

@@ -5,11 +5,12 @@ use onsale_nights::{
     night::{
         at,
         build::{Start, put, shop, tour},
-        play,
     },
     sim::Inner,
 };
 use serde_json::json;
+
+use crate::after;
 
 fn sale(start: Start) -> Start {
     start.sale(
@@ -29,8 +30,7 @@ fn assert_on_time(state: &Inner, workload: &str, peak: usize) {
 
 #[test]
 fn a_night_ends_as_it_began_and_then_nothing_more_is_written() {
-    let state = play(tour(1).build(), async |stage| {
-        stage.start();
+    let state = after(tour(1), async |stage| {
         stage.run_until("2026-12-05T16:45:00Z").await;
         assert_eq!((stage.state().phase("tour").as_str(), stage.state().cloud.alive()), ("Scheduled", 0));
         stage.run_until("2026-12-05T16:50:00Z").await;
@@ -47,7 +47,6 @@ fn a_night_ends_as_it_began_and_then_nothing_more_is_written() {
         let lines = stage.state().journal.lines.len();
         stage.run_until("2026-12-05T20:20:00Z").await;
         assert_eq!(stage.state().journal.lines.len(), lines, "nothing is written after the end\n{}", stage.text());
-        stage.state()
     });
     assert_eq!(state.phase("tour"), "Completed");
     assert_on_time(&state, "seat-map", 70);
@@ -58,10 +57,8 @@ fn a_night_ends_as_it_began_and_then_nothing_more_is_written() {
 
 #[test]
 fn the_owners_next_apply_finds_everything_as_it_left_it() {
-    let state = play(tour(1).build(), async |stage| {
-        stage.start();
+    let state = after(tour(1), async |stage| {
         stage.run_until("2026-12-05T17:30:00Z").await;
-        stage.state()
     });
     for name in ["checkout", "seat-map"] {
         let version = |s: &Inner| s.store.get(&kinds::DEPLOYMENTS, "ticketing", name).unwrap()["metadata"]["resourceVersion"].clone();
@@ -91,12 +88,10 @@ fn a_scaled_object_holds_the_floor_where_it_owns_the_hpa() {
     let start = sale(shop("2026-12-05T16:30:00Z", 4).object(&scaled).hpa("seat-map", 6, 100));
     let start =
         start.with(|inner| inner.store.update(&kinds::SCALERS, "ticketing", "seat-map", |hpa| hpa["metadata"]["ownerReferences"] = owner));
-    let state = play(start.at("2026-12-05T16:30:01Z", keda).build(), async |stage| {
-        stage.start();
+    let state = after(start.at("2026-12-05T16:30:01Z", keda), async |stage| {
         stage.run_until("2026-12-05T17:05:00Z").await;
         assert_eq!(stage.state().store.get(&kinds::SCALED_OBJECTS, "ticketing", "seats").unwrap()["spec"]["minReplicaCount"], 70);
         stage.run_until("2026-12-05T17:40:00Z").await;
-        stage.state()
     });
     assert_on_time(&state, "seat-map", 70);
     assert_eq!(state.phase("tour"), "Completed");
@@ -107,13 +102,11 @@ fn a_scaled_object_holds_the_floor_where_it_owns_the_hpa() {
 fn plan_mode_changes_nothing_and_what_is_over_is_missed() {
     let start = sale(shop("2026-12-05T16:30:00Z", 6).sale("last-year", "2025-12-05T17:00:00Z", &[("seat-map", 30, 3)], &json!({})));
     let start = start.with(|inner| inner.store.update(&kinds::SALES, "ticketing", "tour", |sale| sale["spec"]["mode"] = json!("Plan")));
-    let state = play(start.build(), async |stage| {
-        stage.start();
+    let state = after(start, async |stage| {
         stage.run_until("2026-12-05T16:55:00Z").await;
         let alarm = stage.state().condition(&kinds::SALES, "ticketing", "tour", "AtRisk");
         assert_eq!(alarm.map(|a| a.0).as_deref(), Some("True"), "Plan inside its lead time alarms\n{}", stage.text());
         stage.run_until("2026-12-05T18:00:00Z").await;
-        stage.state()
     });
     assert_eq!(state.phase("last-year"), "Missed");
     assert_eq!((state.cloud.machines.len(), state.ready("seat-map")), (0, 6));
@@ -132,8 +125,7 @@ fn what_opens_too_late_to_look_at_is_told_so_once_and_looked_at_when_its_time_co
             "owner",
         );
     };
-    let state = play(start.at("2026-12-05T16:40:00Z", edit).build(), async |stage| {
-        stage.start();
+    let state = after(start.at("2026-12-05T16:40:00Z", edit), async |stage| {
         for (until, workload, baseline) in [("2026-12-05T16:39:00Z", "seat-map", 6), ("2026-12-05T16:41:00Z", "checkout", 4)] {
             stage.run_until(until).await;
             let feasible = stage.state().condition(&kinds::SALES, "ticketing", "next-year", "Feasible");
@@ -148,7 +140,6 @@ fn what_opens_too_late_to_look_at_is_told_so_once_and_looked_at_when_its_time_co
         stage.run_until("2026-12-10T16:49:00Z").await;
         assert_eq!(stage.state().journal.lines.len(), lines, "it was told\n{}", stage.text());
         stage.run_until("2026-12-10T16:56:00Z").await;
-        stage.state()
     });
     assert_eq!(state.phase("next-year"), "Scheduled");
     let feasible = state.condition(&kinds::SALES, "ticketing", "next-year", "Feasible");
@@ -157,10 +148,8 @@ fn what_opens_too_late_to_look_at_is_told_so_once_and_looked_at_when_its_time_co
 
 #[test]
 fn an_object_that_this_very_pass_removed_gets_no_status() {
-    let state = play(tour(12).build(), async |stage| {
-        stage.start();
+    let state = after(tour(12), async |stage| {
         stage.run_until("2026-12-05T17:45:00Z").await;
-        stage.state()
     });
     assert_eq!(state.phase("tour"), "Completed", "{}", state.journal.text());
     let missed: Vec<String> = state.journal.lines.iter().filter(|l| l.told.starts_with("404")).map(ToString::to_string).collect();

@@ -6,7 +6,7 @@ use onsale_cloud::CloudError;
 use onsale_nights::{
     api::kinds,
     night::{
-        Stage, at,
+        at,
         build::{Start, subnet, tour},
         play,
     },
@@ -14,14 +14,7 @@ use onsale_nights::{
 };
 use serde_json::json;
 
-fn whole(start: Start, script: impl AsyncFnOnce(&mut Stage)) -> Inner {
-    play(start.build(), async |stage| {
-        stage.start();
-        script(stage).await;
-        stage.run_until("2026-12-05T17:45:00Z").await;
-        stage.state()
-    })
-}
+use crate::whole;
 
 #[test]
 fn a_zone_without_any_capacity_is_left_out() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onsale_api::{
     onsale::TargetKind,
     placement::{FloorField, FloorKind},
@@ -139,17 +139,8 @@ impl Fleet {
             wish
         };
         let spec = json!({"opensAt": "2026-12-05T17:00:00Z", "workloads": self.works.iter().enumerate().map(wish).collect::<Vec<_>>()});
-        Sale {
-            id: SaleId { namespace: "shop".into(), name: "tour".into() },
-            uid: "uid-tour".into(),
-            generation: 1,
-            created_at: "2026-12-01T00:00:00Z".parse().unwrap(),
-            spec: from_value(spec).unwrap(),
-            status: Default::default(),
-            deleting: false,
-            protected: true,
-            return_now: false,
-        }
+        let id = SaleId { namespace: "shop".into(), name: "tour".into() };
+        Sale { protected: true, ..Sale::new(id, from_value(spec).unwrap(), "2026-12-01T00:00:00Z".parse().unwrap()) }
     }
 }
 
@@ -188,67 +179,26 @@ fn pool(i: usize, place: &Place) -> Pool {
     if place.rented {
         spec["limits"] = json!({"maxNodes": place.nodes});
     }
-    Pool {
-        name: pool_name(i),
-        uid: format!("uid-{i}"),
-        labels: BTreeMap::new(),
-        spec: from_value(spec).unwrap(),
-        status: Default::default(),
-        deleting: false,
-        protected: true,
-        instances: Some(Vec::new()),
-    }
+    Pool { protected: true, ..Pool::new(&pool_name(i), from_value(spec).unwrap()) }
 }
 
 fn nodes(i: usize, place: &Place) -> impl Iterator<Item = Node> {
     let allocatable = Resources { cpu: place.cpu, memory: place.mib << 20, pods: 110, extended: BTreeMap::new() };
     (0..place.nodes).map(move |n| Node {
-        name: format!("node-{i}-{n:04}"),
-        uid: format!("uid-node-{i}-{n:04}"),
-        pool: pool_name(i),
-        instance: None,
         labels: BTreeMap::from([("rack".to_owned(), pool_name(i)), ("topology.kubernetes.io/zone".to_owned(), format!("zone-{i}"))]),
-        ready: true,
-        ready_since: None,
-        cordoned: false,
-        draining: false,
-        labelled: true,
-        tainted: true,
-        taints: Vec::new(),
         allocatable: allocatable.clone(),
-        others: Resources::default(),
-        evictable: Vec::new(),
+        ..Node::new(&format!("node-{i}-{n:04}"), &pool_name(i))
     })
 }
 
 fn workload(i: usize, work: &Work, nodes: usize, turn: &mut usize) -> Workload {
     let requests = Resources { cpu: work.cpu, memory: work.mib << 20, pods: 1, extended: BTreeMap::new() };
     let running = i32::try_from(work.running).unwrap();
-    let target = TargetState {
-        requests,
-        requests_missing: false,
-        replicas: running,
-        field: FloorField { kind: FloorKind::Replicas, name: work_name(i) },
-        value: running,
-        manager: Some("kubectl".into()),
-        max: None,
-        grace: SignedDuration::from_secs(30),
-        zone_skew: None,
-        node_terms: Vec::new(),
-        tolerations: Vec::new(),
-        own_deletion_cost: false,
-    };
+    let target = TargetState::new(FloorField { kind: FloorKind::Replicas, name: work_name(i) }, running, requests);
     let mut pod = |n: i32| {
         *turn += 1;
-        Pod {
-            name: format!("{}-{n:04}", work_name(i)),
-            uid: format!("uid-{}-{n:04}", work_name(i)),
-            node: Some(format!("node-0-{:04}", *turn % nodes.max(1))),
-            ready: true,
-            revision: None,
-            created_at: "2026-12-01T00:00:00Z".parse().unwrap(),
-            terminating: false,
-        }
+        let node = format!("node-0-{:04}", *turn % nodes.max(1));
+        Pod::new(&format!("{}-{n:04}", work_name(i)), Some(&node), "2026-12-01T00:00:00Z".parse().unwrap())
     };
     let pods = (0..running).map(&mut pod).collect();
     let id = WorkloadId { namespace: "shop".into(), kind: TargetKind::Deployment, name: work_name(i) };

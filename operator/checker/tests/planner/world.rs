@@ -128,14 +128,12 @@ fn pool(i: usize, seed: &PoolSeed) -> Pool {
     }).into_iter().collect();
     let instances = (0..if seed.rented { seed.nodes } else { 0 }).map(|n| instance(i, n, at(-5))).collect();
     Pool {
-        name: format!("pool-{i}"),
         uid: format!("uid-{i}"),
         labels: [("fleet".to_owned(), seed.fleet.to_string())].into(),
-        spec: from_value(spec).unwrap(),
         status: from_value(json!({"shortfalls": shortfalls})).unwrap(),
-        deleting: false,
         protected: seed.rented && seed.nodes > 0,
         instances: (!(seed.unknown && seed.rented)).then_some(instances),
+        ..Pool::new(&format!("pool-{i}"), from_value(spec).unwrap())
     }
 }
 
@@ -145,25 +143,16 @@ pub fn instance(pool: usize, n: usize, launched_at: Timestamp) -> Instance {
 }
 
 /// The node of a pool, and the instance below it.
-pub fn node(pool: usize, seed: &PoolSeed, name: String, instance: Option<String>) -> Node {
+pub fn node(pool: usize, seed: &PoolSeed, name: &str, instance: Option<String>) -> Node {
     let place = if seed.rented { "onsale.dev/pool" } else { "place" };
     let labels = [(place, format!("pool-{pool}")), ("topology.kubernetes.io/zone", format!("zone-{}", seed.zone))];
     Node {
         uid: format!("uid-{name}"),
-        name,
-        pool: format!("pool-{pool}"),
         instance,
         labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
-        ready: true,
-        ready_since: None,
-        cordoned: false,
-        draining: false,
-        labelled: true,
-        tainted: true,
-        taints: Vec::new(),
         allocatable: offer(seed),
         others: Resources { cpu: 250 + seed.daemons * 10, memory: 1 << 28, pods: 3, extended: BTreeMap::new() },
-        evictable: Vec::new(),
+        ..Node::new(name, &format!("pool-{pool}"))
     }
 }
 
@@ -173,7 +162,7 @@ fn nodes(i: usize, seed: &PoolSeed) -> Vec<Node> {
         let id = seed.rented.then(|| instance(i, n, at(-5)).id);
         let taint = Taint { key: "dedicated".into(), value: "others".into(), effect: "NoSchedule".into() };
         let taints = if seed.tainted && !seed.rented && n == 0 { vec![taint] } else { Vec::new() };
-        Node { cordoned: seed.cordoned && n == 0, taints, ..node(i, seed, format!("node-{i}-{n:04}"), id) }
+        Node { cordoned: seed.cordoned && n == 0, taints, ..node(i, seed, &format!("node-{i}-{n:04}"), id) }
     };
     joined.map(node).collect()
 }
@@ -181,20 +170,14 @@ fn nodes(i: usize, seed: &PoolSeed) -> Vec<Node> {
 fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
     let id = WorkloadId { namespace: space(seed.other).into(), kind: TargetKind::Deployment, name: format!("work-{i}") };
     let requests = Resources { cpu: seed.cpu * 10, memory: 1 << 27, pods: 1, extended: gpus(seed.gpus) };
-    let field = if seed.hpa.is_some() { FloorKind::HpaMinReplicas } else { FloorKind::Replicas };
+    let kind = if seed.hpa.is_some() { FloorKind::HpaMinReplicas } else { FloorKind::Replicas };
     let target = TargetState {
-        requests,
-        requests_missing: false,
-        replicas: seed.baseline,
-        field: FloorField { kind: field, name: format!("work-{i}") },
-        value: seed.baseline,
         manager: Some("kubectl".into()),
         max: seed.hpa.map(|max| max.max(seed.baseline)),
-        grace: SignedDuration::from_secs(30),
         zone_skew: seed.skew,
         node_terms: seed.zone.map(in_zone).into_iter().collect(),
         tolerations: tolerations(seed.tolerates),
-        own_deletion_cost: false,
+        ..TargetState::new(FloorField { kind, name: format!("work-{i}") }, seed.baseline, requests)
     };
     let mut free: Vec<Resources> = nodes.iter().map(|n| n.allocatable.clone()).collect();
     // What earlier workloads took of GPUs nobody knows here: only nodes without other pods have any left.
@@ -211,15 +194,7 @@ fn workload(i: usize, seed: &WorkSeed, nodes: &mut [Node]) -> Workload {
             free[place].cpu -= target.requests.cpu * 5;
             free[place].extended.entry(GPU.to_owned()).and_modify(|n| *n -= seed.gpus);
         }
-        let pod = Pod {
-            uid: format!("uid-{name}"),
-            node: place.map(|p| nodes[p].name.clone()),
-            ready: place.is_some(),
-            name,
-            revision: None,
-            created_at: at(-600),
-            terminating: false,
-        };
+        let pod = Pod { uid: format!("uid-{name}"), ..Pod::new(&name, place.map(|p| nodes[p].name.as_str()), at(-600)) };
         (pod, place)
     });
     let pods: Vec<(Pod, Option<usize>)> = pods.collect();
@@ -318,15 +293,6 @@ fn sale(world: &World, i: usize, seed: &SaleSeed) -> Option<Sale> {
         2 => spec["suspend"] = json!(true),
         _ => {}
     }
-    Some(Sale {
-        id: SaleId { namespace: space(seed.other).into(), name: format!("sale-{i}") },
-        uid: format!("uid-sale-{i}"),
-        generation: 1,
-        created_at: at(-600),
-        spec: from_value(spec).unwrap(),
-        status: from_value(json!({})).unwrap(),
-        deleting: false,
-        protected: false,
-        return_now: false,
-    })
+    let id = SaleId { namespace: space(seed.other).into(), name: format!("sale-{i}") };
+    Some(Sale { uid: format!("uid-sale-{i}"), ..Sale::new(id, from_value(spec).unwrap(), at(-600)) })
 }

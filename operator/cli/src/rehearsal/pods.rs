@@ -72,7 +72,7 @@ impl Stage {
             self.next += 1;
             let name = format!("{}-new-{}", work.id.name, self.next);
             let (revision, created_at) = (work.overlay, self.now);
-            work.pods.push(Pod { uid: name.clone(), name, node: None, ready: false, revision, created_at, terminating: false });
+            work.pods.push(Pod { revision, ..Pod::new(&name, None, created_at) });
         }
     }
 

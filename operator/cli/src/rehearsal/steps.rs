@@ -180,20 +180,9 @@ fn fresh_node(seen: &Indexed<'_>, pool: &str, id: &str) -> Option<Node> {
     let pool = seen.pool(pool)?;
     let instance = pool.instances.iter().flatten().find(|i| i.id == id)?;
     Some(Node {
-        name: format!("node-{id}"),
-        uid: format!("node-{id}"),
-        pool: pool.name.clone(),
         instance: Some(id.to_owned()),
         labels: labels_of_new(pool, &instance.instance_type)?,
-        ready: true,
-        ready_since: None,
-        cordoned: false,
-        draining: false,
-        labelled: true,
-        tainted: true,
-        taints: Vec::new(),
         allocatable: bins::shape(pool, &instance.instance_type, seen),
-        others: onsale_planner::resources::Resources::default(),
-        evictable: Vec::new(),
+        ..Node::new(&format!("node-{id}"), &pool.name)
     })
 }

@@ -4,7 +4,7 @@ pub mod world;
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onsale_api::{
     Amount, CapacityPoolSpec, OnSaleSpec,
     onsale::{SaleWorkload, TargetKind},
@@ -106,17 +106,7 @@ impl PoolBuilder {
     #[must_use]
     pub fn build(self) -> Pool {
         let spec: CapacityPoolSpec = serde_json::from_value(self.spec).unwrap();
-        let uid = format!("uid-{}", self.name);
-        Pool {
-            name: self.name,
-            uid,
-            labels: BTreeMap::new(),
-            spec,
-            status: Default::default(),
-            deleting: false,
-            protected: true,
-            instances: Some(Vec::new()),
-        }
+        Pool { uid: format!("uid-{}", self.name), protected: true, ..Pool::new(&self.name, spec) }
     }
 }
 
@@ -130,21 +120,10 @@ pub fn vector(cpu: i64, gib: i64, pods: i64) -> Resources {
 #[must_use]
 pub fn node(name: &str, pool: &str) -> Node {
     Node {
-        name: name.to_owned(),
         uid: format!("uid-{name}"),
-        pool: pool.to_owned(),
-        instance: None,
         labels: BTreeMap::from([("rack".to_owned(), pool.to_owned()), ("topology.kubernetes.io/zone".to_owned(), format!("zone-{pool}"))]),
-        ready: true,
-        ready_since: None,
-        cordoned: false,
-        draining: false,
-        labelled: true,
-        tainted: true,
-        taints: Vec::new(),
         allocatable: vector(16_000, 64, 110),
-        others: Resources::default(),
-        evictable: Vec::new(),
+        ..Node::new(name, pool)
     }
 }
 
@@ -159,52 +138,23 @@ pub fn deployment(name: &str) -> WorkloadId {
 pub fn workload(name: &str, replicas: i32, nodes: &[&str]) -> Workload {
     let pods = (0..replicas).map(|i| pod(name, i, nodes.get(i as usize % nodes.len().max(1)).copied())).collect();
     let field = FloorField { kind: FloorKind::Replicas, name: name.to_owned() };
-    let target = TargetState {
-        requests: vector(1_000, 2, 1),
-        requests_missing: false,
-        replicas,
-        field,
-        value: replicas,
-        manager: Some("kubectl-client-side-apply".to_owned()),
-        max: None,
-        grace: SignedDuration::from_secs(30),
-        zone_skew: None,
-        node_terms: Vec::new(),
-        tolerations: Vec::new(),
-        own_deletion_cost: false,
-    };
+    let manager = Some("kubectl-client-side-apply".to_owned());
+    let target = TargetState { manager, ..TargetState::new(field, replicas, vector(1_000, 2, 1)) };
     Workload { id: deployment(name), target: Some(target), placement: None, overlay: None, pods }
 }
 
 /// The i-th pod of a workload; Ready when it has a node.
 #[must_use]
 pub fn pod(workload: &str, i: i32, node: Option<&str>) -> Pod {
-    Pod {
-        name: format!("{workload}-{i:04}"),
-        uid: format!("uid-{workload}-{i:04}"),
-        node: node.map(str::to_owned),
-        ready: node.is_some(),
-        revision: None,
-        created_at: at("2026-12-01T00:00:00Z"),
-        terminating: false,
-    }
+    Pod { uid: format!("uid-{workload}-{i:04}"), ..Pod::new(&format!("{workload}-{i:04}"), node, at("2026-12-01T00:00:00Z")) }
 }
 
 /// A sale that opens on 2026-12-05 at 17:00 UTC, created a day before, with the defaults of the API.
 #[must_use]
 pub fn sale(name: &str, workloads: Vec<SaleWorkload>) -> Sale {
     let spec: OnSaleSpec = serde_json::from_value(json!({"opensAt": "2026-12-05T17:00:00Z", "workloads": workloads})).unwrap();
-    Sale {
-        id: SaleId { namespace: NAMESPACE.to_owned(), name: name.to_owned() },
-        uid: format!("uid-{name}"),
-        generation: 1,
-        created_at: at("2026-12-04T00:00:00Z"),
-        spec: spec.into(),
-        status: Default::default(),
-        deleting: false,
-        protected: false,
-        return_now: false,
-    }
+    let id = SaleId { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
+    Sale { uid: format!("uid-{name}"), ..Sale::new(id, spec, at("2026-12-04T00:00:00Z")) }
 }
 
 /// A snapshot of these.

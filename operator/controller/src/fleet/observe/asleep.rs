@@ -119,15 +119,11 @@ impl Asleep {
     pub fn wake(&self, id: &SaleId, uid: &str) -> Option<Sale> {
         let Said { spec, status } = self.read()?;
         Some(Sale {
-            id: id.clone(),
             uid: uid.to_owned(),
             generation: self.generation,
-            created_at: self.created_at,
-            spec: spec.into(),
             status: status.unwrap_or_default().into(),
-            deleting: false,
-            protected: false,
             return_now: self.return_now,
+            ..Sale::new(id.clone(), spec, self.created_at)
         })
     }
 

@@ -242,16 +242,7 @@ mod tests {
         let ec2 = serde_json::json!({"region": REGION, "launchTemplate": {"name": "burst", "version": "3"}, "subnets": ["subnet-0a1b2c"],
             "instanceTypes": [{"name": "c6i.large", "hourlyCost": "1", "allocatable": {"cpu": "2", "memory": "4Gi"}}]});
         let spec = serde_json::json!({"tier": "Region", "zone": "z", "latency": [{"site": "dc", "rtt": "1ms"}], "nodes": {"ec2": ec2}, "limits": {"maxNodes": 9}});
-        Pool {
-            name: "phx".into(),
-            uid: "u".into(),
-            labels: BTreeMap::new(),
-            spec: serde_json::from_value(spec).unwrap(),
-            status: Default::default(),
-            deleting: false,
-            protected: true,
-            instances: Some(Vec::new()),
-        }
+        Pool::new("phx", serde_json::from_value(spec).unwrap())
     }
 
     struct Bench(Facts, Config);

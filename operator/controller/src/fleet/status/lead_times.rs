@@ -60,7 +60,6 @@ fn sample(instance: &Instance, node: &Node, longest: i64) -> Option<LeadTimeSamp
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use onsale_api::CapacityPoolStatus;
     use serde_json::json;
 
     use super::*;
@@ -77,9 +76,7 @@ mod tests {
         let ec2 = json!({"region": "us-west-2", "launchTemplate": {"name": "burst", "version": "7"}, "subnets": ["subnet-0abc12"], "instanceTypes": types});
         let spec =
             json!({"tier": "LocalZone", "zone": "z", "latency": [], "leadTime": {"p50": "90s", "p95": "180s"}, "nodes": {"ec2": ec2}});
-        let (name, uid, labels) = (String::from("phx"), String::from("u"), BTreeMap::new());
-        let (spec, status) = (serde_json::from_value(spec).unwrap(), CapacityPoolStatus::default());
-        let mut pool = Pool { name, uid, labels, spec, status, deleting: false, protected: true, instances: Some(Vec::new()) };
+        let mut pool = Pool { protected: true, ..Pool::new("phx", serde_json::from_value(spec).unwrap()) };
         let mut nodes = Vec::new();
         for (n, took) in took.into_iter().enumerate() {
             let id = format!("i-{n:04}");
@@ -97,23 +94,8 @@ mod tests {
     }
 
     fn node(id: &str, ready_since: Option<Timestamp>) -> Node {
-        Node {
-            name: format!("node-{id}"),
-            uid: format!("uid-{id}"),
-            pool: "phx".to_owned(),
-            instance: Some(id.to_owned()),
-            labels: BTreeMap::new(),
-            ready: ready_since.is_some(),
-            ready_since,
-            cordoned: false,
-            draining: false,
-            labelled: true,
-            tainted: true,
-            taints: Vec::new(),
-            allocatable: Default::default(),
-            others: Default::default(),
-            evictable: Vec::new(),
-        }
+        let instance = Some(id.to_owned());
+        Node { instance, ready: ready_since.is_some(), ready_since, ..Node::new(&format!("node-{id}"), "phx") }
     }
 
     fn seconds(all: &[LeadTimeSample]) -> Vec<i32> {

@@ -90,16 +90,7 @@ mod tests {
             "instanceTypes": [{"name": "c6i.large", "hourlyCost": "1", "allocatable": {"cpu": "2", "memory": "4Gi"}}]});
         let spec = json!({"tier": "Region", "zone": "z", "latency": [{"site": "dc", "rtt": "1ms"}], "nodes": {"ec2": ec2}, "limits": {"maxNodes": 9}});
         let status = json!({"subnets": [{"id": "subnet-0a1b2c", "zone": "z", "freeAddresses": free, "at": at}]});
-        Pool {
-            name: "phx".into(),
-            uid: "u".into(),
-            labels: Default::default(),
-            spec: serde_json::from_value(spec).unwrap(),
-            status: serde_json::from_value(status).unwrap(),
-            deleting: false,
-            protected: true,
-            instances: Some(Vec::new()),
-        }
+        Pool { status: serde_json::from_value(status).unwrap(), ..Pool::new("phx", serde_json::from_value(spec).unwrap()) }
     }
 
     fn known(free: i32, at: &str) -> Known {

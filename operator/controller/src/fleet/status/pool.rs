@@ -91,16 +91,7 @@ mod tests {
 
     fn pool() -> Pool {
         let spec = json!({"tier": "Region", "zone": "z", "latency": [{"site": "dc", "rtt": "1ms"}], "nodes": {"existing": {"selector": {"matchLabels": {"a": "b"}}}}});
-        Pool {
-            name: "phx".into(),
-            uid: "u".into(),
-            labels: Default::default(),
-            spec: serde_json::from_value(spec).unwrap(),
-            status: CapacityPoolStatus::default(),
-            deleting: false,
-            protected: true,
-            instances: Some(Vec::new()),
-        }
+        Pool { protected: true, ..Pool::new("phx", serde_json::from_value(spec).unwrap()) }
     }
 
     fn unknown() -> Waiting {

@@ -10,17 +10,9 @@ fn at(text: &str) -> Timestamp {
 fn sale(extra: serde_json::Value) -> Sale {
     let mut spec = json!({"opensAt": "2026-12-05T10:00:00Z", "workloads": [{"target": {"kind": "Deployment", "name": "seat-map"}, "peakReplicas": 40}]});
     spec.as_object_mut().unwrap().extend(extra.as_object().cloned().unwrap_or_default());
-    Sale {
-        id: SaleId { namespace: "shop".into(), name: "tour".into() },
-        uid: "u".into(),
-        generation: 3,
-        created_at: at("2026-12-01T00:00:00Z"),
-        spec: serde_json::from_value(spec).unwrap(),
-        status: Default::default(),
-        deleting: false,
-        protected: true,
-        return_now: false,
-    }
+    let id = SaleId { namespace: "shop".into(), name: "tour".into() };
+    let spec = serde_json::from_value(spec).unwrap();
+    Sale { generation: 3, protected: true, ..Sale::new(id, spec, at("2026-12-01T00:00:00Z")) }
 }
 
 fn plan(phase: Phase) -> SalePlan {
