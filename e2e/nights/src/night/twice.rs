@@ -1,6 +1,6 @@
 //! The fleet loop with every step taken twice: what is due is carried out, and then carried out again as it stands, on the same old snapshot.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use onsale_cloud::Cloud;
 use onsale_controller::{
@@ -8,6 +8,7 @@ use onsale_controller::{
     context::Context,
     fleet::{
         act::{self, Running, Shared},
+        decide::{Decision, decide},
         observe::{self, World},
         status, wake,
     },
@@ -38,15 +39,16 @@ async fn turn(context: &Arc<Context>, world: &Arc<World>, trigger: &Arc<Notify>)
         running.collect();
         let mut at_most = Duration::from_secs(1);
         if let Ok(observed) = observe::observe(world, context, begun, now).await {
-            let plan = onsale_planner::plan(&observed.snapshot, now);
-            let chains = observed.gaps.withhold(onsale_planner::due(&plan, &observed.snapshot, now), &observed.snapshot);
+            let observed = Arc::new(observed);
+            let Decision { plan, chains, .. } = decide(context, &observed, now, BTreeSet::new()).await;
             let idle = chains.is_empty();
-            let (context, world, trigger) = (context.clone(), world.clone(), trigger.clone());
-            let shared = Shared { context, world, trigger, seen: observed.snapshot.clone(), now };
+            let (context, trigger) = (context.clone(), trigger.clone());
+            let shared = Shared { context, world: world.clone(), trigger, seen: observed.snapshot.clone(), now };
             let outcomes = act::act(chains.clone(), &mut running, &shared).await;
             drop(act::act(chains, &mut running, &shared).await);
-            let resting = Default::default();
-            let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &resting, now };
+            let (facts, resting) = (world.facts.of_all(&observed.snapshot.pools), Default::default());
+            let material =
+                status::Material { observed: &observed, facts: &facts, plan: &plan, outcomes: &outcomes, resting: &resting, now };
             let written = status::write_changed(&mut memory, &shared.context, &shared.world, &material).await;
             if idle && !written.moved {
                 at_most = plan.next_change.map_or(shared.context.config.resync, |at| wake::until(at, now));

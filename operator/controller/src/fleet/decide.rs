@@ -3,12 +3,16 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
+use onsale_cloud::facts::Question;
 use onsale_planner::{
     Chain, Plan,
     steps::{self, ChainKey},
 };
 
-use super::{judge, observe::Observed};
+use super::{
+    judge,
+    observe::{Observed, facts},
+};
 use crate::{context::Context, executor::compute};
 
 /// What holds now, and what is to be done about it.
@@ -17,6 +21,8 @@ pub struct Decision {
     pub plan: Plan,
     /// What is due of it, without what must wait for something unknown.
     pub chains: Vec<Chain>,
+    /// What is to be asked of the cloud, by region.
+    pub questions: Vec<Question>,
 }
 
 /// Plans on what was observed at `now`; `busy` are chains that rest or are under way.
@@ -29,7 +35,7 @@ pub async fn decide(context: &Context, observed: &Arc<Observed>, now: Timestamp,
         judge::judge(&telemetry.metrics, seen, &plan, &chains, now);
         // Only the checker reads them, and those of a thousand sales are most of the plan.
         plan.forecasts = Vec::new();
-        Decision { plan, chains }
+        Decision { plan, chains, questions: facts::wanted(seen, now) }
     };
     compute(context.config.executor.as_ref(), work).await
 }

@@ -159,9 +159,12 @@ impl Fleet {
             }
         };
         self.context.config.telemetry.health.set_synced(self.world.synced());
-        let Decision { plan, chains } = decide::decide(&self.context, &observed, now, self.busy()).await;
+        let Decision { plan, chains, questions } = decide::decide(&self.context, &observed, now, self.busy()).await;
+        self.world.facts.want(questions);
         let outcomes = self.act(chains, &observed, now).await;
-        let material = status::Material { observed: &observed, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
+        let facts = self.world.facts.of_all(&observed.snapshot.pools);
+        let material =
+            status::Material { observed: &observed, facts: &facts, plan: &plan, outcomes: &outcomes, resting: &self.backoff, now };
         let written = status::write_changed(&mut self.memory, &self.context, &self.world, &material).await;
         sweep::notice(&self.regions, &observed.snapshot, &self.world.nodes);
         let failed = written.failed > 0 || outcomes.iter().any(|o| o.stop.is_some());

@@ -147,8 +147,12 @@ impl Facts {
         !(region.subnets.is_empty() && region.quotas.is_empty() && region.errors.is_empty())
     }
 
-    /// What is known of a pool.
-    pub fn of(&self, pool: &Pool) -> Known {
+    /// What is known of each rented pool, by its name.
+    pub fn of_all(&self, pools: &[Pool]) -> BTreeMap<String, Known> {
+        pools.iter().filter(|p| p.spec.nodes.ec2.is_some()).map(|p| (p.name.clone(), self.of(p))).collect()
+    }
+
+    fn of(&self, pool: &Pool) -> Known {
         let all = self.lock();
         let Some((ec2, region)) = pool.spec.nodes.ec2.as_ref().and_then(|ec2| Some((ec2, all.get(&ec2.region)?))) else {
             return Known::default();

@@ -91,8 +91,6 @@ pub struct Observed {
     pub pool_generations: BTreeMap<String, i64>,
     /// Why the instances of a pool are unknown, by its name.
     pub cloud_errors: BTreeMap<String, CloudError>,
-    /// What the cloud said of each rented pool's subnets and quotas, by its name.
-    pub facts: BTreeMap<String, facts::Known>,
 }
 
 /// Why there is nothing to plan with yet.
@@ -170,10 +168,8 @@ pub async fn observe(world: &World, context: &Context, begun: Duration, now: Tim
     let generation = |e: &store::Entry<Custom<CapacityPool>>| e.record.object.as_ref().and_then(|p| p.metadata.generation);
     let generations = world.pools.read(|all| all.iter().filter_map(|((_, name), e)| Some((name.clone(), generation(e)?))).collect());
     let cloud_errors = snapshot.pools.iter().filter_map(|p| Some((p.name.clone(), world.instances.error(&p.uid)?))).collect();
-    world.facts.want(facts::wanted(&snapshot, now));
-    let facts = snapshot.pools.iter().filter(|p| p.spec.nodes.ec2.is_some()).map(|p| (p.name.clone(), world.facts.of(p))).collect();
     let Sales { asleep, untold, .. } = sales;
-    Ok(Observed { snapshot, gaps, asleep, untold, pool_generations: generations.unwrap_or_default(), cloud_errors, facts })
+    Ok(Observed { snapshot, gaps, asleep, untold, pool_generations: generations.unwrap_or_default(), cloud_errors })
 }
 
 /// The rented pools whose instances matter: those with our finalizer or a ledger, for nothing is rented without, and all while a sale is active.

@@ -35,7 +35,7 @@ use onsale_planner::{
 
 use super::{
     act::Outcome,
-    observe::{Observed, World, snapshot::wake},
+    observe::{Observed, World, facts::Known, snapshot::wake},
     wake::Backoff,
 };
 use crate::{context::Context, events};
@@ -48,6 +48,8 @@ use write::Write;
 pub struct Material<'a> {
     /// What was seen.
     pub observed: &'a Observed,
+    /// What the cloud said of each rented pool's subnets and quotas, by its name.
+    pub facts: &'a BTreeMap<String, Known>,
     /// What was planned.
     pub plan: &'a Plan,
     /// What was done.
@@ -108,8 +110,9 @@ pub async fn write_changed(memory: &mut Memory, context: &Context, world: &World
     }
     let mut alone = untold::Alone::beside(seen);
     for sales in material.observed.untold.chunks(TOGETHER) {
-        let (sales, plans) = alone.plan(wake(world, sales), material.now);
-        failed += send(changed(sales, &plans, context, material, &mut tally), context, world).await;
+        alone = alone.plan(wake(world, sales), context, material.now).await;
+        let (sales, plans) = alone.planned();
+        failed += send(changed(sales, plans, context, material, &mut tally), context, world).await;
     }
     let mut writes: Vec<Write> = seen.pools.iter().filter_map(|pool| write::pool(pool, &pool::status(pool, material))).collect();
     // A placement that a step of this pass has deleted needs no status any more.

@@ -20,7 +20,7 @@ pub fn status(pool: &Pool, material: &Material<'_>) -> CapacityPoolStatus {
     trouble.extend(plan.waiting_for.iter().cloned());
     let old = &pool.status;
     let generation = material.observed.pool_generations.get(&pool.name).copied();
-    let known = material.observed.facts.get(&pool.name);
+    let known = material.facts.get(&pool.name);
     let mut verdicts = verdicts(pool, plan, &trouble).to_vec();
     verdicts.extend(known.map(|known| limits::verdict(pool, known)));
     CapacityPoolStatus {
