@@ -81,16 +81,18 @@ pub fn outlook<'a>(seen: &'a Indexed<'a>, drafts: &'a [Draft], packing: &'a Pack
     let mut outlook = Outlook::default();
     let rooms = &Rooms::of(seen, packing);
     let waiting: Vec<usize> = sales::in_order(seen, drafts).into_iter().filter(|i| near(seen, &drafts[*i])).collect();
+    let groups = groups(drafts, &waiting);
     let active = (0..drafts.len()).filter(|i| drafts[*i].phase.is_active()).filter_map(|i| gone_by(seen, drafts, i)).max();
-    let beside = |sale: &usize| active.is_some_and(|until| shares_time(&drafts[*sale], until));
-    if waiting.is_empty() {
+    // Those that are prepared together are so in one world: that of the first.
+    let beside = |group: &Vec<usize>| active.is_some_and(|until| shares_time(&drafts[group[0]], until));
+    if groups.is_empty() {
         return outlook;
     }
-    if active.is_none() || waiting.iter().any(beside) {
-        Sweep::new(seen, drafts, true, packing.packer.clone(), rooms).run(&waiting, |sale| active.is_none() || beside(sale), &mut outlook);
+    if active.is_none() || groups.iter().any(beside) {
+        Sweep::new(seen, drafts, true, packing.packer.clone(), rooms).run(&groups, |group| active.is_none() || beside(group), &mut outlook);
     }
-    if active.is_some() && !waiting.iter().all(beside) {
-        Sweep::new(seen, drafts, false, at_rest(seen, drafts), rooms).run(&waiting, |sale| !beside(sale), &mut outlook);
+    if active.is_some() && !groups.iter().all(beside) {
+        Sweep::new(seen, drafts, false, at_rest(seen, drafts), rooms).run(&groups, |group| !beside(group), &mut outlook);
     }
     outlook
 }
@@ -126,6 +128,21 @@ fn unhindered(work: Work) -> Work {
     Work { closed: 0, stuck: BTreeSet::new(), ..work }
 }
 
+/// Sales that are prepared together.
+fn groups(drafts: &[Draft], waiting: &[usize]) -> Vec<Vec<usize>> {
+    let ready_by = |sale: usize| drafts[sale].times.map(|t| t.ready_by);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for sale in waiting {
+        let first = groups.last().and_then(|group| ready_by(group[0]));
+        let close = first.zip(ready_by(*sale)).is_some_and(|(first, this)| this.duration_since(first).abs() <= TOGETHER);
+        match groups.last_mut() {
+            Some(group) if close => group.push(*sale),
+            _ => groups.push(vec![*sale]),
+        }
+    }
+    groups
+}
+
 impl<'a> Sweep<'a> {
     fn new(seen: &'a Indexed<'a>, drafts: &'a [Draft], active: bool, mut packer: Packer<'a>, rooms: &'a Rooms<'a>) -> Self {
         packer.taken.clear();
@@ -138,18 +155,16 @@ impl<'a> Sweep<'a> {
         Self { seen, drafts, active, packer, rooms, tenants: Vec::new(), in_use }
     }
 
-    /// Puts the sales on the fleet in turn; what those that `tell` picks get is noted. Those under mode Plan see the others, and nobody sees them.
-    fn run(mut self, waiting: &[usize], tell: impl Fn(&usize) -> bool, outlook: &mut Outlook) {
-        for group in self.groups(waiting) {
-            let (live, plan): (Vec<usize>, Vec<usize>) = group.into_iter().partition(|i| self.seen.sales[*i].spec.mode == Mode::Live);
+    /// Puts the sales on the fleet, one group after the other; what those that `tell` picks get is noted. Those under mode Plan see the others, and nobody sees them.
+    fn run(mut self, groups: &[Vec<usize>], tell: impl Fn(&Vec<usize>) -> bool, outlook: &mut Outlook) {
+        for group in groups {
+            let (live, plan): (Vec<usize>, Vec<usize>) = group.iter().partition(|i| self.seen.sales[**i].spec.mode == Mode::Live);
             let rounds = (!live.is_empty()).then_some(live).into_iter().chain(plan.into_iter().map(|sale| vec![sale]));
             for round in rounds {
                 self.leave(round[0]);
                 let entered = self.enter(&round);
-                for (sale, expected) in round.iter().zip(entered).filter(|(sale, _)| tell(sale)) {
-                    outlook.sales.insert(*sale, expected);
-                }
-                if round.iter().any(&tell) {
+                if tell(group) {
+                    outlook.sales.extend(round.iter().copied().zip(entered));
                     self.note(outlook);
                 }
                 if self.seen.sales[round[0]].spec.mode != Mode::Live {
@@ -157,21 +172,6 @@ impl<'a> Sweep<'a> {
                 }
             }
         }
-    }
-
-    /// Sales that are prepared together.
-    fn groups(&self, waiting: &[usize]) -> Vec<Vec<usize>> {
-        let ready_by = |sale: usize| self.drafts[sale].times.map(|t| t.ready_by);
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        for sale in waiting {
-            let first = groups.last().and_then(|group| ready_by(group[0]));
-            let close = first.zip(ready_by(*sale)).is_some_and(|(first, this)| this.duration_since(first).abs() <= TOGETHER);
-            match groups.last_mut() {
-                Some(group) if close => group.push(*sale),
-                _ => groups.push(vec![*sale]),
-            }
-        }
-        groups
     }
 
     fn note(&self, outlook: &mut Outlook) {
