@@ -53,6 +53,8 @@ pub enum Reason {
     ReturnFrozen,
     /// An HPA still wants more than the floor: its replicas, and the nodes below them, stay until it does not.
     DemandAboveFloor,
+    /// Replicas of the baseline fit on no node that exists: the rented nodes below them stay until they do. Make room on existing nodes, or lower the baseline.
+    NoHome,
     /// The sale was applied or seen after its computed start, and catches up.
     LateStart,
     /// Opened before everything was Ready.

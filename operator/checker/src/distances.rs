@@ -1,5 +1,7 @@
 //! Distances: arithmetic, missing figures, ranks. What a WorkloadPlacement has frozen is accepted as recorded.
 
+use std::collections::BTreeSet;
+
 use onsale_api::placement::Distance;
 use onsale_planner::{
     plan::{Stage, WorkloadPlan},
@@ -18,9 +20,9 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
             arithmetic(view, work, distance, found);
         }
         if !work.distances.is_empty() && fresh == work.distances.len() {
-            ranks(work, found);
+            ranks(view, work, found);
         } else {
-            order(work, found);
+            order(view, work, found);
         }
     }
 }
@@ -52,16 +54,25 @@ fn sorted(work: &WorkloadPlan) -> Vec<&Distance> {
     all
 }
 
-/// A rank begins with its nearest pool and holds every pool within 1 ms of it.
-fn ranks(work: &WorkloadPlan, found: &mut Vec<Violation>) {
-    let (mut rank, mut first) = (0, None::<i64>);
+fn is_rented(view: &View<'_>, distance: &Distance) -> bool {
+    view.pool(&distance.pool).is_some_and(|(pool, _)| pool.spec.nodes.ec2.is_some())
+}
+
+/// Every pool within 1 ms of the nearest that is not counted yet is as far as that. Of these existing nodes make up one rank, and rented ones the next.
+fn ranks(view: &View<'_>, work: &WorkloadPlan, found: &mut Vec<Violation>) {
+    let mut groups: Vec<(i64, BTreeSet<bool>)> = Vec::new();
     for distance in sorted(work) {
         let micros = distance.latency.micros();
-        match first {
-            Some(start) if micros - start <= SAME_RANK_MICROS => {}
-            Some(_) => (rank, first) = (rank + 1, Some(micros)),
-            None => first = Some(micros),
+        match groups.last_mut() {
+            Some((start, kinds)) if micros - *start <= SAME_RANK_MICROS => drop(kinds.insert(is_rented(view, distance))),
+            _ => groups.push((micros, BTreeSet::from([is_rented(view, distance)]))),
         }
+    }
+    for distance in sorted(work) {
+        let before = groups.iter().take_while(|(start, _)| distance.latency.micros() - start > SAME_RANK_MICROS);
+        let own = groups.iter().find(|(start, _)| distance.latency.micros() - start <= SAME_RANK_MICROS);
+        let behind = own.is_some_and(|(_, kinds)| kinds.len() > 1 && is_rented(view, distance));
+        let rank = before.map(|(_, kinds)| i32::try_from(kinds.len()).unwrap_or(0)).sum::<i32>() + i32::from(behind);
         if distance.rank != rank {
             let message = format!("pool {} at {} has rank {}, should be {rank}", distance.pool, distance.latency, distance.rank);
             found.push(Violation::new(Rule::Ranks, &work.id, message));
@@ -70,10 +81,12 @@ fn ranks(work: &WorkloadPlan, found: &mut Vec<Violation>) {
 }
 
 /// Where some figures are frozen and some are not, the order at least agrees with the latency.
-fn order(work: &WorkloadPlan, found: &mut Vec<Violation>) {
+fn order(view: &View<'_>, work: &WorkloadPlan, found: &mut Vec<Violation>) {
     for pair in sorted(work).windows(2) {
         let [near, far] = pair else { continue };
-        if near.rank > far.rank {
+        let alike = far.latency.micros() - near.latency.micros() <= SAME_RANK_MICROS;
+        let paid_first = alike && is_rented(view, near) && !is_rented(view, far);
+        if near.rank > far.rank && !paid_first {
             let message = format!("pool {} is nearer than {} and has a later rank", near.pool, far.pool);
             found.push(Violation::new(Rule::Ranks, &work.id, message));
         }
@@ -125,7 +138,12 @@ mod tests {
         };
         second(3_500, 1).passes();
         second(3_500, 0).breaks(Rule::Ranks);
-        second(2_500, 1).breaks(Rule::Ranks);
         night().plan(|p| p.workloads[0].distances[1].rank = 2).breaks(Rule::Ranks);
+        // Existing nodes come before rented ones that are as far; rented ones share a rank.
+        second(2_500, 1).passes();
+        second(2_500, 0).breaks(Rule::Ranks);
+        let both_rented = |rank| second(2_500, rank).seen(|s| s.pools[0].spec.nodes = s.pools[1].spec.nodes.clone());
+        assert!(!both_rented(0).finds(Rule::Ranks));
+        both_rented(1).breaks(Rule::Ranks);
     }
 }

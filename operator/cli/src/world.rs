@@ -23,6 +23,9 @@ use onsale_planner::{
 
 use crate::{assumed, preview::timeline::span, read::Object};
 
+/// A node of no pool: nobody has to know more of it.
+const ELSEWHERE: &str = "elsewhere";
+
 /// Namespace and name.
 pub type Key = (String, String);
 
@@ -330,6 +333,8 @@ impl World {
         let mut free: Vec<(String, Resources)> = nodes.map(|n| (n.name.clone(), n.allocatable.clone())).collect();
         let known = free.len();
         let hidden = self.blind.first().and_then(|pool| assumed::node(self.seen.pool(pool)?));
+        // Without any pool of existing nodes, what runs today runs on nodes of no pool.
+        let elsewhere = known == 0 && hidden.is_none();
         let (mut there, mut placed, mut homeless) = (Resources::default(), 0, 0);
         for work in &mut self.seen.workloads {
             let Some(target) = &work.target else { continue };
@@ -345,7 +350,10 @@ impl World {
                         there.add(&target.requests, 1);
                         node = Some(hidden.name.clone());
                     }
-                    (None, None) => homeless += 1,
+                    (None, None) => {
+                        homeless += 1;
+                        node = elsewhere.then(|| ELSEWHERE.to_owned());
+                    }
                 }
                 let uid = format!("{}-{i}", work.id);
                 work.pods.push(Pod { uid, ..Pod::new(&format!("{}-{i}", work.id.name), node.as_deref(), at) });
@@ -358,7 +366,11 @@ impl World {
                  else there."
             ));
         }
-        if homeless > 0 {
+        if homeless > 0 && elsewhere {
+            self.assumptions.push(format!(
+                "Running pods are unknown: {homeless} replicas that the files declare are taken to run on nodes of no pool, and to stay there."
+            ));
+        } else if homeless > 0 {
             self.assumptions.push(format!(
                 "{homeless} replicas that the files declare fit on no known node today: the plan finds places for them too."
             ));

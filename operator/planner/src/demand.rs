@@ -315,10 +315,13 @@ fn closed(seen: &Indexed<'_>, workload: &Workload, demand: &Demand) -> (i32, BTr
         return (0, BTreeSet::new());
     };
     let late = |created_at: Timestamp| seen.now.duration_since(created_at) >= seen.settings.unschedulable_after;
-    let stuck = workload
-        .pods
-        .iter()
-        .any(|p| p.node.is_none() && !p.terminating && p.revision == Some(placement.spec.revision) && late(p.created_at));
+    // While nodes are on their way, a pod that is unbound waits for them.
+    let awaited = |pool: &String| seen.have_of(pool).is_some_and(|have| !have.launching.is_empty() || !have.unresolved.is_empty());
+    let stuck = !placement.spec.permitted.iter().any(awaited)
+        && workload
+            .pods
+            .iter()
+            .any(|p| p.node.is_none() && !p.terminating && p.revision == Some(placement.spec.revision) && late(p.created_at));
     let pools = if stuck { placement.spec.permitted.iter().cloned().collect() } else { BTreeSet::new() };
     // Pods with a hard spread of their own need every zone at once: nothing is left behind.
     let closed = if workload.target.as_ref().is_some_and(|t| t.zone_skew.is_some()) { 0 } else { placement.spec.released - 1 };

@@ -12,13 +12,13 @@ use onsale_api::{
 
 use crate::{plan::Waiting, shared::Shared, snapshot::Pool};
 
-/// Pools closer together than this share a rank: below it, round trips are noise.
+/// Pools closer together than this are equally far: below it, round trips are noise.
 const SAME_RANK_MICROS: i64 = 1_000;
 
 /// The distances of a workload, nearest first, and why pools are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Distances {
-    /// Pools that may hold the workload, nearest first; within a rank by name.
+    /// Pools that may hold the workload, by rank.
     pub near_to_far: Shared<Vec<Distance>>,
     /// Why others may not.
     pub left_out: Vec<LeftOut>,
@@ -64,18 +64,17 @@ impl LeftOut {
 pub fn distances(wish: &SaleWorkload, pools: &[&Pool], may_use: &[&Pool]) -> Distances {
     let dependencies = dependencies(wish, pools);
     let mut left_out = Vec::new();
-    let mut costs: Vec<(i64, &str)> = Vec::new();
+    let mut costs: Vec<(i64, &Pool)> = Vec::new();
     for pool in may_use {
         match cost(&dependencies, pool) {
             Err(site) => left_out.push(LeftOut::Unknown { pool: pool.name.clone(), site: site.to_owned() }),
             Ok(micros) if wish.max_latency.is_some_and(|max| micros > max.micros()) => {
                 left_out.push(LeftOut::TooFar { pool: pool.name.clone(), latency: GoDuration::from_micros(micros) });
             }
-            Ok(micros) => costs.push((micros, &pool.name)),
+            Ok(micros) => costs.push((micros, pool)),
         }
     }
-    costs.sort_unstable();
-    Distances { near_to_far: ranked(&costs).into(), left_out }
+    Distances { near_to_far: ranked(costs).into(), left_out }
 }
 
 /// Why a pool is left out that is beyond `maxLatency`.
@@ -105,17 +104,21 @@ fn cost<'d>(dependencies: &'d [Dependency], pool: &Pool) -> Result<i64, &'d str>
     Ok(micros)
 }
 
-/// Ranks from costs that ascend: a new rank begins where a pool is farther than the first of the rank by more than a millisecond.
-fn ranked(costs: &[(i64, &str)]) -> Vec<Distance> {
-    let (mut rank, mut first) = (0, costs.first().map_or(0, |c| c.0));
-    let distance = |(micros, pool): &(i64, &str)| {
-        if micros - first > SAME_RANK_MICROS {
-            rank += 1;
-            first = *micros;
-        }
-        Distance { pool: (*pool).to_owned(), latency: GoDuration::from_micros(*micros), rank }
-    };
-    costs.iter().map(distance).collect()
+/// Ranks: pools that are no more than a millisecond farther than the first of them are equally far. Of these existing nodes, which are paid for, come before
+/// those that would be rented; otherwise they share a rank.
+fn ranked(mut costs: Vec<(i64, &Pool)>) -> Vec<Distance> {
+    costs.sort_unstable_by_key(|(micros, pool)| (*micros, &pool.name));
+    let mut ranks: Vec<Vec<(i64, &Pool)>> = Vec::new();
+    let mut rest = costs.as_slice();
+    while let Some((first, _)) = rest.first() {
+        let (alike, farther) = rest.split_at(rest.partition_point(|(micros, _)| micros - first <= SAME_RANK_MICROS));
+        let (existing, rented): (Vec<_>, Vec<_>) = alike.iter().partition(|(_, pool)| pool.spec.nodes.ec2.is_none());
+        ranks.extend([existing, rented].into_iter().filter(|rank| !rank.is_empty()));
+        rest = farther;
+    }
+    let distance =
+        |rank, (micros, pool): (i64, &Pool)| Distance { pool: pool.name.clone(), latency: GoDuration::from_micros(micros), rank };
+    (0..).zip(ranks).flat_map(|(rank, pools)| pools.into_iter().map(move |pool| distance(rank, pool))).collect()
 }
 
 #[cfg(test)]
@@ -138,6 +141,16 @@ mod tests {
         let brief = |d: &[Distance]| d.iter().map(|d| format!("{}={}@{}", d.pool, d.latency, d.rank)).collect::<Vec<_>>().join(" ");
         assert_eq!(brief(&chain(12)), "dc=2.4ms@0 lz=19.2ms@1 or-a=360ms@2 or-b=366ms@3");
         assert_eq!(brief(&chain(1)), "dc=200us@0 lz=1.6ms@1 or-a=30ms@2 or-b=30.5ms@2");
+    }
+
+    #[test]
+    fn of_equally_far_pools_those_that_are_paid_for_come_first() {
+        let rented = |name: &str, rtt: &str| pool(name).rtt("phx-dc", rtt).rented("c6i.4xlarge", "0.85", 9).build();
+        let pools = [rented("a-lz", "1.2ms"), pool("dc-b").rtt("phx-dc", "1.9ms").build(), rented("b-lz", "1ms"), rented("far", "2.1ms")];
+        let pools: Vec<_> = pools.iter().collect();
+        let found = distances(&wish("web", 9).calls("phx-dc", 1).build(), &pools, &pools).near_to_far;
+        let brief: Vec<String> = found.iter().map(|d| format!("{}@{}", d.pool, d.rank)).collect();
+        assert_eq!(brief, ["dc-b@0", "b-lz@1", "a-lz@1", "far@2"]);
     }
 
     #[test]

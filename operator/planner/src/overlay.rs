@@ -107,14 +107,15 @@ fn patterns(kind: TargetKind, name: &str) -> (&'static str, String, String) {
     }
 }
 
-/// The farther a zone, the sooner its pods go when replicas fall. Where pools of several distances share a zone, the farthest decides.
+/// The farther a zone, the sooner its pods go when replicas fall. Where pools of several distances share a zone, the farthest decides. Pods that run on nodes of
+/// no pool cost nothing: they stay when those on rented nodes go, on the nearest of them, too.
 fn zone_costs(plan: &WorkloadPlan, seen: &Indexed<'_>) -> Vec<(String, i32)> {
     let mut costs: BTreeMap<String, i32> = BTreeMap::new();
-    for distance in plan.distances.iter().filter(|d| d.rank > 0) {
-        if let Some(pool) = seen.pool(&distance.pool) {
-            let cost = costs.entry(pool.spec.zone.clone()).or_default();
-            *cost = (*cost).min(distance.rank * COST_PER_RANK);
-        }
+    let pools = || plan.distances.iter().filter_map(|d| Some((d.rank, seen.pool(&d.pool)?)));
+    let nearest_is_rented = pools().any(|(rank, pool)| rank == 0 && pool.spec.nodes.ec2.is_some());
+    for (rank, pool) in pools().map(|(rank, pool)| (rank + i32::from(nearest_is_rented), pool)).filter(|(rank, _)| *rank > 0) {
+        let cost = costs.entry(pool.spec.zone.clone()).or_default();
+        *cost = (*cost).min(rank * COST_PER_RANK);
     }
     costs.into_iter().collect()
 }

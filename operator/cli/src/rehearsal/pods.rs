@@ -57,9 +57,10 @@ impl Stage {
         let Some(target) = &work.target else { return };
         let wanted = wanted(target);
         if work.pods.len() > wanted {
+            // On nodes of no pool they go last.
             let ranks: HashMap<&str, i32> =
                 work.placement.iter().flat_map(|p| &p.spec.distances).map(|d| (d.pool.as_str(), d.rank)).collect();
-            let rank = |node: &str| pools.get(node).and_then(|pool| ranks.get(pool)).copied().unwrap_or_default();
+            let rank = |node: &str| pools.get(node).and_then(|pool| ranks.get(pool)).copied().unwrap_or(-1);
             work.pods.sort_by_cached_key(|p| (p.node.is_some(), p.node.as_ref().map(|n| -rank(n))));
             let surplus = work.pods.len() - wanted;
             for gone in work.pods.drain(..surplus) {

@@ -9,6 +9,7 @@ use crate::{
     testing::{at, node, pool, sale, snapshot, vector, wish, workload, world::World},
 };
 
+mod home;
 mod meddled;
 
 fn pools() -> Vec<Pool> {

@@ -279,7 +279,8 @@ impl Bins {
         for pod in &seen.workloads[work.index].pods {
             let Some(node) = &pod.node else { continue };
             let Some(bin) = by_node.get(node).map(|i| &mut self.all[*i]) else {
-                if keep == Keep::Bound && !pod.terminating {
+                // On a node of no pool it is at home already; on a node that this packing leaves out it is nowhere.
+                if !pod.terminating && (keep == Keep::Bound || seen.node(node).is_none()) {
                     add(self.held.entry(work.index).or_default(), "", 1);
                 }
                 continue;

@@ -129,9 +129,10 @@ pub(super) fn worth(packer: &Packer<'_>, order: &[&Work], placed: &Placed) -> Wo
     worth
 }
 
-/// Microseconds of one request in a rank: pools of one rank count as equally far, or they would not be filled evenly.
+/// Microseconds of one request in a rank: pools of one rank count as equally far, or they would not be filled evenly, and no rank is nearer than the one before.
 fn rank_cost(work: &Work, rank: i32) -> i64 {
-    work.distances.iter().find(|d| d.rank == rank).map_or(0, |d| d.latency.micros())
+    let firsts = work.distances.chunk_by(|a, b| a.rank == b.rank).filter_map(|pools| pools.first());
+    firsts.take_while(|d| d.rank <= rank).map(|d| d.latency.micros()).max().unwrap_or_default()
 }
 
 /// The flow over the places as they are before anything is placed.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use onsale_api::{Money, Phase, onsale::Mode};
+use onsale_api::{Money, Phase, Reason, onsale::Mode};
 
 use super::{Forecast, Plan, PoolPlan, SalePlan, Stage, Times, WorkloadPlan};
 use crate::{
@@ -184,7 +184,7 @@ fn sale_plans(
         if promote(&plan, draft, index, seen, pools) {
             plan = sales::plan(&scope, index, draft);
         }
-        plan.frozen = sales::frozen(seen, index, draft).or_else(|| demand_above_floor(seen, index, draft, pools));
+        plan.frozen = sales::frozen(seen, index, draft).or_else(|| kept_rented(seen, index, draft, pools));
         plans.push(plan);
     }
     plans
@@ -224,17 +224,26 @@ fn opened_later(draft: &Draft, now: Timestamp) -> bool {
     draft.entered.live.as_ref().is_some_and(|live| live.0 > now)
 }
 
-/// The floors are down and an HPA still holds replicas on rented nodes: they stay until it lets go.
-fn demand_above_floor(seen: &Indexed<'_>, index: usize, draft: &Draft, pools: &[PoolPlan]) -> Option<super::Waiting> {
-    if draft.phase != Phase::Returning || draft.tenths(&seen.sales[index], seen.now) > 0 || !sales::scaled_by_hpa(seen, index) {
+/// The floors are down, and replicas on rented nodes have no other place: they stay until an HPA lets go of them, or there is room for them at home.
+fn kept_rented(seen: &Indexed<'_>, index: usize, draft: &Draft, pools: &[PoolPlan]) -> Option<super::Waiting> {
+    if draft.phase != Phase::Returning || draft.tenths(&seen.sales[index], seen.now) > 0 {
         return None;
     }
     let kept = |p: &&PoolPlan| draft.pools.contains(&p.name) && p.released && p.ready > i32::try_from(p.surplus.len()).unwrap_or(i32::MAX);
     let rented = |p: &&PoolPlan| seen.pool(&p.name).is_some_and(|p| p.spec.nodes.ec2.is_some());
     let pool = pools.iter().filter(rented).find(kept)?;
-    let message =
-        format!("workloads still want more replicas than fit on existing nodes: pool {} keeps nodes until they do not", pool.name);
-    Some(super::Waiting { reason: onsale_api::Reason::DemandAboveFloor, message, until: None })
+    let (reason, message) = if sales::scaled_by_hpa(seen, index) {
+        let message =
+            format!("workloads still want more replicas than fit on existing nodes: pool {} keeps nodes until they do not", pool.name);
+        (Reason::DemandAboveFloor, message)
+    } else {
+        let message = format!(
+            "replicas of the baseline fit on no node that is not rented: pool {} keeps nodes until there is room for them, or fewer of them",
+            pool.name
+        );
+        (Reason::NoHome, message)
+    };
+    Some(super::Waiting { reason, message, until: None })
 }
 
 /// The next instant at which this plan would be another one although nothing else happened.

@@ -39,7 +39,7 @@ impl World {
         target.replicas = target.replicas.max(target.value);
         let (replicas, revision) = (target.replicas as usize, work.overlay.filter(|_| self.policies));
         // Unbound pods go first, then those on the farthest nodes: pod-deletion-cost.
-        work.pods.sort_by_key(|p| (p.node.is_some(), p.node.as_ref().map(|n| -distance.get(n).copied().unwrap_or(0))));
+        work.pods.sort_by_key(|p| (p.node.is_some(), p.node.as_ref().map(|n| -distance.get(n).copied().unwrap_or(-1))));
         if work.pods.len() > replicas {
             work.pods.drain(..work.pods.len() - replicas);
         }
