@@ -51,6 +51,107 @@ fn every_manifest_that_the_api_server_refuses_is_refused_with_its_sentence() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// A Deployment, with a pointer's value replaced, or removed and put elsewhere.
+fn deployment(change: &Value) -> Vec<String> {
+    let container =
+        json!({"name": "web", "image": "web", "resources": {"requests": {"cpu": "500m", "memory": "1Gi", "nvidia.com/gpu": 1}}});
+    let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2, "selector": {},
+        "template": {"spec": {"containers": [container]}}}});
+    for (pointer, value) in change.as_object().unwrap() {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[key] = value.clone();
+    }
+    said(&object)
+}
+
+#[test]
+fn quantities_that_kubernetes_does_not_read_are_refused() {
+    assert_eq!(deployment(&json!({})), Vec::<String>::new());
+    let requests = "/spec/template/spec/containers/0/resources/requests";
+    for (name, value, wanted) in [
+        ("cpu", json!("abc"), "Invalid value: \"abc\": is no quantity; write one such as 500m, 28Gi or 4"),
+        ("cpu", json!("1O0m"), "Invalid value: \"1O0m\": is no quantity"),
+        ("cpu", json!("-1"), "Invalid value: \"-1\": must be greater than or equal to 0"),
+        ("cpu", json!(-1), "Invalid value: \"-1\": must be greater than or equal to 0"),
+        ("memory", json!([1]), "Invalid value: [1]: write a quantity"),
+        ("memry", json!("1Gi"), "Invalid value: \"memry\": there is no such resource; did you mean memory?"),
+        ("gpu", json!(1), "extended ones have a domain, such as nvidia.com/gpu"),
+    ] {
+        let said = deployment(&json!({format!("{requests}/{name}"): value}));
+        let field = format!("Deployment default/web (document 1): spec.template.spec.containers[0].resources.requests.{name}: ");
+        assert!(said.len() == 1 && said[0].contains(&field) && said[0].contains(wanted), "{wanted}: {said:?}");
+    }
+    for good in [json!(2), json!("2"), json!(0.5), json!("1e3"), json!("+1.5")] {
+        assert_eq!(deployment(&json!({format!("{requests}/cpu"): good})), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn unknown_fields_of_kubernetes_kinds_are_refused_unless_an_api_server_gave_them() {
+    let said = deployment(&json!({"/sepc": {}, "/spec/template/spec/nodeSelektor": {"a": "b"}, "/status": {"younger": 1}}));
+    assert!(
+        said[0].starts_with("bad.yaml:")
+            && said[0].ends_with("Deployment default/web (document 1): sepc: unknown field; did you mean spec?"),
+        "{said:?}"
+    );
+    assert!(said[1].ends_with("spec.template.spec.nodeSelektor: unknown field; did you mean nodeSelector?"), "{said:?}");
+    assert_eq!(said.len(), 2);
+    assert_eq!(deployment(&json!({"/spec/younger": 1, "/metadata/resourceVersion": "7"})), Vec::<String>::new());
+    let said = deployment(&json!({"/spec/replicas": "5"}));
+    assert!(
+        said[0].contains("spec.replicas: Invalid value: \"5\": write a whole number from 0 to 10000; write 5 without quotes"),
+        "{said:?}"
+    );
+    let said = deployment(&json!({"/spec/paused": "true"}));
+    assert!(said[0].contains("spec.paused: ") && said[0].ends_with("; write true without quotes"), "{said:?}");
+    let said = deployment(&json!({"/apiVersion": "apps/v1beta1"}));
+    assert!(said[0].ends_with("apiVersion: Unsupported value: \"apps/v1beta1\": write apps/v1"), "{said:?}");
+}
+
+#[test]
+fn scalers_that_the_api_server_or_keda_would_not_take_are_refused() {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let hpa = |version: &str, spec: &Value| {
+        let mut object = json!({"apiVersion": version, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+            "spec": {"scaleTargetRef": target, "minReplicas": 5, "maxReplicas": 300}});
+        merge(&mut object["spec"], spec);
+        said(&object).join("\n")
+    };
+    assert_eq!(hpa("autoscaling/v2", &json!({})), "");
+    assert_eq!(hpa("autoscaling/v1", &json!({"targetCPUUtilizationPercentage": 60})), "");
+    for (spec, wanted) in [
+        (json!({"minReplica": 5}), "spec.minReplica: unknown field; did you mean minReplicas?"),
+        (json!({"maxReplicas": null, "maxReplica": 300}), "spec.maxReplicas: Required value"),
+        (json!({"maxReplicas": 3}), "spec.maxReplicas: Invalid value: 3: must be greater than or equal to minReplicas, which is 5"),
+        (
+            json!({"minReplicas": "5"}),
+            "spec.minReplicas: Invalid value: \"5\": write a whole number from 0 to 10000; write 5 without quotes",
+        ),
+        (json!({"minReplicas": -5}), "spec.minReplicas: Invalid value: -5"),
+        (json!({"scaleTargetRef": {"name": null}}), "spec.scaleTargetRef.name: Required value"),
+    ] {
+        assert!(hpa("autoscaling/v2", &spec).contains(wanted), "{wanted}: {}", hpa("autoscaling/v2", &spec));
+    }
+    assert!(hpa("autoscaling/v2beta2", &json!({})).contains("write autoscaling/v2"));
+    let scaled = |spec: &Value| {
+        let mut object = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "web"},
+            "spec": {"scaleTargetRef": {"name": "web"}, "minReplicaCount": 5, "triggers": [{"type": "cron"}]}});
+        merge(&mut object["spec"], spec);
+        said(&object).join("\n")
+    };
+    assert_eq!(scaled(&json!({})), "");
+    for (spec, wanted) in [
+        (
+            json!({"minReplicaCount": "5"}),
+            "spec.minReplicaCount: Invalid value: \"5\": write a whole number from 0 to 10000; write 5 without quotes",
+        ),
+        (json!({"maxReplicaCount": 1.5}), "spec.maxReplicaCount: Invalid value: 1.5: write a whole number"),
+        (json!({"minReplicaCout": 5}), "spec.minReplicaCout: unknown field; did you mean minReplicaCount?"),
+    ] {
+        assert!(scaled(&spec).contains(wanted), "{wanted}: {}", scaled(&spec));
+    }
+}
+
 #[test]
 fn all_mistakes_of_all_files_are_said_at_once_with_file_line_document_and_field() {
     let sale = "apiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {name: Tour}\nspec:\n  opensAt: tomorrow\n  timeZone: America/Phonix\n  workloads:\n  - target: {kind: Deployment, name: a}\n    peekReplicas: 3\n";

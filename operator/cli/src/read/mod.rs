@@ -1,14 +1,16 @@
 //! From files to objects, and every mistake on the way.
 //!
 //! - [`files`]: names, folders and standard input to text; [`yaml`]: text to documents with the line of every value
-//! - [`objects`]: documents to Kubernetes' and our own objects; [`rules`], [`schema`]: what the API server would refuse
+//! - [`objects`]: documents to Kubernetes' and our own objects; [`rules`], [`schema`]: what the API server would refuse in our kinds; [`kubernetes`], [`strict`]: in its own
 //! - [`mistake`]: a mistake, as it is told
 
 pub mod files;
+pub mod kubernetes;
 pub mod mistake;
 pub mod objects;
 pub mod rules;
 pub mod schema;
+pub mod strict;
 pub mod yaml;
 
 pub use files::{Input, inputs};

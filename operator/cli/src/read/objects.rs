@@ -1,11 +1,11 @@
 //! From documents to objects: which kinds are read, how, and what is wrong with them.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
-        autoscaling::v2::HorizontalPodAutoscaler,
+        autoscaling::{v1, v2::HorizontalPodAutoscaler},
         core::v1::{Namespace, Node as ClusterNode, Pod},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Input, Mistake,
+    Input, Mistake, kubernetes,
     rules::{self, AllRules, Rules},
     schema::Fault,
+    strict::Strict,
     yaml::{self, Content, Node},
 };
 
@@ -143,8 +144,8 @@ impl Reader<'_> {
 
     fn kind(&mut self, place: &Place<'_>, api_version: &str, kind: &str, value: Value) {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-        if READ.contains(&(group, kind)) {
-            let faults = [rules::names(&value["metadata"], is_namespaced(kind)), counts(&value["spec"])].concat();
+        if kubernetes::is_read(group, kind) || (group, kind) == (GROUP, "WorkloadPlacement") {
+            let faults = [rules::names(&value["metadata"], is_namespaced(kind)), kubernetes::check(group, version, kind, &value)].concat();
             if !self.faults(place, faults) {
                 return;
             }
@@ -161,17 +162,17 @@ impl Reader<'_> {
                 let message = format!("Unsupported value: {kind:?}: supported values: \"CapacityPool\", \"OnSale\"");
                 return self.mistake(place, None, Some("kind"), message);
             }
-            ("apps", "Deployment") => self.typed(place, &value).map(|o| Object::Deployment(Box::new(o))),
-            ("apps", "StatefulSet") => self.typed(place, &value).map(|o| Object::StatefulSet(Box::new(o))),
-            ("apps", "DaemonSet") => self.typed(place, &value).map(|o| Object::DaemonSet(Box::new(o))),
-            ("autoscaling", "HorizontalPodAutoscaler") => self.typed(place, &value).map(|o| Object::Scaler(Box::new(o))),
+            ("apps", "Deployment") => self.strict(place, &value).map(|o| Object::Deployment(Box::new(o))),
+            ("apps", "StatefulSet") => self.strict(place, &value).map(|o| Object::StatefulSet(Box::new(o))),
+            ("apps", "DaemonSet") => self.strict(place, &value).map(|o| Object::DaemonSet(Box::new(o))),
+            ("autoscaling", "HorizontalPodAutoscaler") => self.scaler(place, version, &value),
             ("keda.sh", "ScaledObject") => {
                 let meta = serde_json::from_value(value["metadata"].clone()).unwrap_or_default();
                 Some(Object::ScaledObject(Box::new((meta, value.clone()))))
             }
-            ("", "Node") => self.typed(place, &value).map(|o| Object::Node(Box::new(o))),
-            ("", "Pod") => self.typed(place, &value).map(|o| Object::Pod(Box::new(o))),
-            ("", "Namespace") => self.typed(place, &value).map(|o| Object::Namespace(Box::new(o))),
+            ("", "Node") => self.strict(place, &value).map(|o| Object::Node(Box::new(o))),
+            ("", "Pod") => self.strict(place, &value).map(|o| Object::Pod(Box::new(o))),
+            ("", "Namespace") => self.strict(place, &value).map(|o| Object::Namespace(Box::new(o))),
             // Other kinds are no matter of a plan.
             _ => None,
         };
@@ -208,16 +209,40 @@ impl Reader<'_> {
         self.faults(place, faults)
     }
 
-    /// As the type that Kubernetes has for it.
-    fn typed<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
-        match serde_path_to_error::deserialize(value) {
-            Ok(object) => Some(object),
-            Err(error) => {
-                let (field, message) = (error.path().to_string(), error.inner().to_string());
-                self.mistake(place, None, Some(if field == "." { "" } else { &field }), format!("Invalid value: {message}"));
-                None
-            }
+    /// The first version of an HPA has what a plan needs under the same names, and fields of its own besides.
+    fn scaler(&mut self, place: &Place<'_>, version: &str, value: &Value) -> Option<Object> {
+        if version == "v1" {
+            self.strict::<v1::HorizontalPodAutoscaler>(place, value)?;
+            let mut newer = value.clone();
+            newer["apiVersion"] = "autoscaling/v2".into();
+            return self.typed(place, &newer).map(|hpa| Object::Scaler(Box::new(hpa)));
         }
+        self.strict(place, value).map(|hpa| Object::Scaler(Box::new(hpa)))
+    }
+
+    /// As the type that Kubernetes has for it, and without fields that it does not know.
+    fn strict<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
+        let unknown = RefCell::default();
+        let object = self.told(place, value, serde_path_to_error::deserialize(Strict::new(value, &unknown)));
+        // What an API server gave holds no slips of the pen, only fields that are younger than this program.
+        let given = value["metadata"]["resourceVersion"].is_string();
+        let unknown = unknown.take().into_iter().filter(|fault| !given && !fault.field.starts_with("status"));
+        object.filter(|_| self.faults(place, unknown.collect()))
+    }
+
+    fn typed<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
+        self.told(place, value, serde_path_to_error::deserialize(value))
+    }
+
+    fn told<T>(&mut self, place: &Place<'_>, value: &Value, result: Result<T, serde_path_to_error::Error<serde_json::Error>>) -> Option<T> {
+        let error = match result {
+            Ok(object) => return Some(object),
+            Err(error) => error,
+        };
+        let (field, message) = (error.path().to_string(), error.inner().to_string());
+        let field = if field == "." { "" } else { &field };
+        self.mistake(place, None, Some(field), format!("Invalid value: {message}{}", quotes(&message, value, field)));
+        None
     }
 
     /// An object may be written only once: which of two would count, nobody knows.
@@ -239,29 +264,19 @@ impl Reader<'_> {
     }
 }
 
-/// Kubernetes' kinds that are read, by group and kind.
-const READ: [(&str, &str); 9] = [
-    (GROUP, "WorkloadPlacement"),
-    ("apps", "Deployment"),
-    ("apps", "StatefulSet"),
-    ("apps", "DaemonSet"),
-    ("autoscaling", "HorizontalPodAutoscaler"),
-    ("keda.sh", "ScaledObject"),
-    ("", "Node"),
-    ("", "Pod"),
-    ("", "Namespace"),
-];
-
-/// More replicas of one workload than a sale may ask for are a slip of the pen, and would take for ever to plan with.
-fn counts(spec: &Value) -> Vec<Fault> {
-    const MOST: i64 = 10_000;
-    let out = |field: &&str| spec[*field].is_number() && spec[*field].as_i64().is_none_or(|n| !(0..=MOST).contains(&n));
-    let fields = ["replicas", "minReplicas", "minReplicaCount"];
-    let fault = |field: &str| Fault {
-        field: format!("spec.{field}"),
-        message: format!("Invalid value: {}: write a whole number from 0 to {MOST}", spec[field]),
-    };
-    fields.into_iter().filter(out).map(fault).collect()
+/// A number or a truth value in quotes, or text without them, is the commonest of all slips.
+fn quotes(message: &str, value: &Value, field: &str) -> String {
+    let steps = field.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+    let expected = |what: &[&str]| what.iter().any(|what| message.ends_with(&format!("expected {what}")));
+    match value.pointer(&steps.fold(String::new(), |path, step| format!("{path}/{step}"))) {
+        Some(Value::String(text))
+            if expected(&["i32", "i64", "a boolean"]) && (text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok()) =>
+        {
+            format!("; write {text} without quotes")
+        }
+        Some(plain @ (Value::Number(_) | Value::Bool(_))) if expected(&["a string"]) => format!("; put it in quotes: \"{plain}\""),
+        _ => String::new(),
+    }
 }
 
 fn is_namespaced(kind: &str) -> bool {

@@ -111,14 +111,22 @@ fn object(schema: &Value, fields: &serde_json::Map<String, Value>, path: &str, f
 }
 
 /// Strict, as `kubectl apply` is: what is misspelt would be dropped without a word.
-fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
-    let nearest = known.iter().map(|k| (distance(key, k), *k)).min().filter(|(d, _)| *d <= 3 && *d < key.chars().count());
-    match nearest {
-        Some((_, nearest)) => format!("unknown field; did you mean {nearest}?"),
+    match nearest(key, known.iter().copied()) {
+        Some(nearest) => format!("unknown field; did you mean {nearest}?"),
         None => format!("unknown field; there are {}", known.join(", ")),
     }
+}
+
+/// The name that was meant, if it is but a slip of the pen away. Of two as near it is the one that begins alike: few slips are in the first letter.
+#[must_use]
+pub fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let begins = |name: &str| name.chars().next().map(|c| c.to_ascii_lowercase());
+    let rated = known.map(|k| (distance(key, k), begins(key) != begins(k), k));
+    rated.min().filter(|(d, ..)| *d <= 3 && *d < key.chars().count()).map(|(.., k)| k)
 }
 
 /// Letters to change, add or leave out between two names, case aside.
