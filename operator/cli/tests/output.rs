@@ -104,6 +104,34 @@ fn a_bound_on_latency_that_leaves_no_room_is_told_with_the_least_that_would_do()
 }
 
 #[test]
+fn a_share_that_leaves_no_room_is_told_with_the_least_that_would_do() {
+    let share = |most: i32| {
+        let with = format!("maxLatency: 300ms\n    maxSharePerPool: {most}%");
+        changed("maxLatency: 300ms", &with, &[])
+    };
+    let (code, text, _) = share(20);
+    assert_eq!(code, 2);
+    let advice = text.split("maxSharePerPool of inventory: 20% -> ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    let least: i32 = advice.split('%').next().unwrap().parse().unwrap();
+    assert_eq!((share(least).0, share(least - 1).0), (0, 2), "{text}");
+}
+
+#[test]
+fn a_placement_that_leaves_no_room_is_told_with_what_it_would_have_to_allow() {
+    let placement = |says: &str| changed("  placement:\n", &format!("  placement:\n    {says}\n"), &[]);
+    let (code, text, _) = placement("tiers: [OnPrem, LocalZone]");
+    assert_eq!(code, 2);
+    assert!(text.contains("  placement.tiers of the sale: add Region (pools oregon-a, oregon-b, oregon-c)\n"), "{text}");
+    assert_eq!(placement("tiers: [OnPrem, LocalZone, Region]").0, 0);
+    let zones = "us-west-2-phx-2a, us-west-2-lax-1a";
+    let (code, text, _) = placement(&format!("zones: [phx-dc, {zones}]"));
+    assert_eq!(code, 2);
+    let advice = text.split("placement.zones of the sale: add ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    let more = advice.split(" (").next().unwrap();
+    assert_eq!(placement(&format!("zones: [phx-dc, {zones}, {more}]")).0, 0, "{text}");
+}
+
+#[test]
 fn too_late_is_a_no_go_and_says_what_would_be_in_time() {
     let (code, text, _) = changed("kind", "kind", &["--at", "2026-12-05T16:45:00Z"]);
     assert_eq!(code, 2);

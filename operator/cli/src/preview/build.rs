@@ -81,7 +81,7 @@ impl View<'_> {
             cost: self.cost(&pools),
             pools,
             changes: match (short, verdict) {
-                (true, _) => changes::changes(&self.world.seen, self.at, index),
+                (true, _) => changes::changes(&self.world.seen, self.at, index, &missing),
                 (false, Verdict::NoGo) => changes::in_time(&self.world.seen, self.at, index, self.told).into_iter().collect(),
                 (false, Verdict::Go) => Vec::new(),
             },

@@ -2,13 +2,14 @@
 //!
 //! - this file: the data; [`build`]: from plan and rehearsal to it; [`verdict`]: go or no-go, and what is worth knowing
 //! - [`timeline`]: what happens when; [`merge`]: its steps as lines; [`clock`]: instants as people read them
-//! - [`missing`]: what cannot be had and why; [`changes`]: what would have to change, tried before it is said
+//! - [`missing`]: what cannot be had and why; [`changes`], [`placement`]: what would have to change, tried before it is said
 
 pub mod build;
 pub mod changes;
 pub mod clock;
 pub mod merge;
 pub mod missing;
+mod placement;
 pub mod timeline;
 mod verdict;
 
