@@ -208,6 +208,31 @@ fn bad_input_is_told_all_at_once_and_is_1() {
 }
 
 #[test]
+fn all_mistakes_in_assumed_nodes_are_told_beside_those_of_files() {
+    let nodes = ["--nodes", "nope=1,cpu=1,memory=1Gi", "--nodes", "lax-local-zone=1,cpu=1,memory=1Gi"];
+    let (code, _, err) = onsale(&[&EXAMPLES, &SALE, &nodes], "");
+    assert_eq!(code, 1);
+    assert!(err.contains("--nodes nope: there is no such CapacityPool; nodes can be assumed for phx-dc\n"), "{err}");
+    assert!(err.contains("--nodes lax-local-zone: the operator rents the nodes of this pool"), "{err}");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: Shop}\n";
+    let (_, _, err) = onsale(&[&EXAMPLES, &SALE, &nodes, &["-f", "-"]], namespace);
+    assert!(err.contains("-:3: Namespace Shop") && err.ends_with("3 mistakes; nothing was planned\n"), "{err}");
+    // Where the pool's own manifest is what is wrong, that alone is said.
+    let pool = "apiVersion: onsale.dev/v1alpha1\nkind: CapacityPool\nmetadata: {name: nope}\nspec: {}\n";
+    let (_, _, err) = onsale(&[&EXAMPLES, &SALE, &nodes, &["-f", "-"]], pool);
+    assert!(err.contains("CapacityPool nope (document 1)") && !err.contains("--nodes nope"), "{err}");
+    let (code, _, err) = onsale(&[&EXAMPLES, &SALE, &["--nodes", "phx-dc=1,cpu=1,memory=1Gi,memry=3"]], "");
+    assert_eq!((code, err.contains("there is no such resource; did you mean memory?")), (1, true), "{err}");
+}
+
+#[test]
+fn two_kinds_of_assumed_nodes_in_one_pool_add_up() {
+    let (code, text, _) =
+        onsale(&[&EXAMPLES, &SALE, &["--nodes", "phx-dc=12,cpu=20,memory=96Gi", "--nodes", "phx-dc=8,cpu=20,memory=96Gi"]], "");
+    assert_eq!((code, text.contains("20 there already")), (0, true), "{text}");
+}
+
+#[test]
 fn an_opening_at_the_end_of_time_is_bad_input() {
     let (code, _, err) = changed("opensAt: \"2026-12-05T10:00:00\"", "opensAt: \"9998-12-31T10:00:00\"", &[]);
     assert_eq!((code, err.contains("further away than anybody plans")), (1, true), "{err}");
