@@ -166,6 +166,70 @@ fn all_mistakes_of_all_files_are_said_at_once_with_file_line_document_and_field(
     insta::assert_snapshot!(said.join("\n"));
 }
 
+fn told(text: &str) -> Vec<String> {
+    read(&[Input { name: "a.yaml".into(), text: text.into() }], "default").mistakes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_number_that_is_no_whole_one_is_shown_as_it_was_written() {
+    for written in ["1e2", "100.0", "99999999999999999999"] {
+        let said = told(&format!(
+            "apiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {{name: a}}\nspec:\n  opensAt: \"2026-12-05T10:00:00Z\"\n  workloads:\n  \
+             - {{target: {{kind: Deployment, name: a}}, peakReplicas: {written}}}\n"
+        ));
+        let wanted = format!(
+            "Invalid value: {written}: spec.workloads[0].peakReplicas in body must be of type integer; write a whole number from 1 to 10000"
+        );
+        assert!(said.len() == 1 && said[0].ends_with(&wanted), "{said:?}");
+    }
+    let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 1e3}\n";
+    assert!(told(hpa)[0].contains("spec.maxReplicas: Invalid value: 1e3: write a whole number from 1 to "), "{:?}", told(hpa));
+}
+
+#[test]
+fn lists_that_cannot_be_read_are_told_item_by_item() {
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}";
+    let said = told(&format!("{{apiVersion: v1, kind: List, items: [7, {namespace}, 8, {{apiVersion: v1, kind: List, items: []}}]}}\n"));
+    assert_eq!(
+        said,
+        [
+            "a.yaml:1: document 1: items[0]: this is no object: it needs apiVersion, kind and metadata",
+            "a.yaml:1: document 1: items[2]: this is no object: it needs apiVersion, kind and metadata",
+            "a.yaml:1: document 1: items[3].items: a List in a List is not read: put its items into the outer one",
+        ]
+    );
+    let said = told(&format!("apiVersion: v1\nkind: List\nitems: {namespace}\n"));
+    assert_eq!(said, ["a.yaml:3: document 1: items: Invalid value: must be a list: begin each item with '- '"]);
+    assert_eq!(told("apiVersion: v1\nkind: List\nitems: []\n"), Vec::<String>::new());
+    let json = r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}"#;
+    let said = told(&format!("{json}\n{json}\n"));
+    assert!(
+        said.iter().any(|s| s.starts_with("a.yaml:2: ") && s.ends_with("a line with --- has to be between two documents, also of JSON")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn our_kinds_under_another_group_are_told_the_right_one() {
+    for api_version in ["onsale/v1alpha1", "onsale.io/v1", "v1"] {
+        let said = told(&format!("apiVersion: {api_version}\nkind: OnSale\nmetadata: {{name: a}}\n"));
+        assert!(said[0].ends_with(&format!("apiVersion: Unsupported value: {api_version:?}: write onsale.dev/v1alpha1")), "{said:?}");
+    }
+    assert_eq!(told("apiVersion: netapp.azure.com/v1\nkind: CapacityPool\nmetadata: {name: a}\n"), Vec::<String>::new());
+}
+
+#[test]
+fn a_leap_second_is_refused() {
+    let said = told(
+        "apiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {name: a}\nspec:\n  opensAt: \"2026-12-05T23:59:60\"\n  timeZone: Europe/Berlin\n  \
+         workloads: [{target: {kind: Deployment, name: a}, peakReplicas: 9}]\n",
+    );
+    assert!(
+        said.len() == 1 && said[0].contains("spec.opensAt: Invalid value: \"2026-12-05T23:59:60\": no clock shows second 60"),
+        "{said:?}"
+    );
+}
+
 #[test]
 fn an_object_without_a_namespace_gets_the_one_that_is_given() {
     let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {}, template: {}}\n";

@@ -112,27 +112,30 @@ impl Reader<'_> {
 
     fn faults(&mut self, place: &Place<'_>, faults: Vec<Fault>) -> bool {
         let none = faults.is_empty();
-        for fault in faults {
-            self.mistake(place, None, Some(&fault.field), fault.message);
+        for Fault { field, message } in faults {
+            let message = as_written(place, &field, message);
+            self.mistake(place, None, Some(&field), message);
         }
         none
     }
 
     fn object(&mut self, place: &Place<'_>, root: &Node, depth: usize) {
         let Content::Map(_) = root.content else {
-            return self.mistake(place, Some(root.line), None, "this is no object: it needs apiVersion, kind and metadata".to_owned());
+            let (whole, item) = (Place { prefix: String::new(), ..place.clone() }, place.prefix.trim_end_matches('.'));
+            return self.mistake(
+                &whole,
+                Some(root.line),
+                Some(item),
+                "this is no object: it needs apiVersion, kind and metadata".to_owned(),
+            );
         };
         let (Some(api_version), Some(kind)) = (root.text("apiVersion"), root.text("kind")) else {
             let missing = if root.text("apiVersion").is_none() { "apiVersion" } else { "kind" };
             let message = "Required value: this is no Kubernetes object without it".to_owned();
             return self.mistake(place, None, Some(missing), message);
         };
-        if let (true, Some(Content::List(items))) = (kind.ends_with("List"), root.get("items").map(|i| &i.content)) {
-            for (n, item) in items.iter().enumerate().filter(|_| depth == 0) {
-                let place = Place { root: Some(item), prefix: format!("items[{n}]."), ..place.clone() };
-                self.object(&place, item, depth + 1);
-            }
-            return;
+        if is_list(kind, root) {
+            return self.list(place, root, depth);
         }
         let mut value = root.json();
         let place = &Place { object: Some(label(kind, &value["metadata"], self.namespace)), ..place.clone() };
@@ -140,6 +143,22 @@ impl Reader<'_> {
             metadata.entry("namespace").or_insert_with(|| Value::String(self.namespace.to_owned()));
         }
         self.kind(place, api_version, kind, value);
+    }
+
+    fn list(&mut self, place: &Place<'_>, root: &Node, depth: usize) {
+        if depth > 0 {
+            return self.mistake(place, None, Some("items"), "a List in a List is not read: put its items into the outer one".to_owned());
+        }
+        match root.get("items").map(|items| &items.content) {
+            Some(Content::List(items)) => {
+                for (n, item) in items.iter().enumerate() {
+                    let place = Place { root: Some(item), prefix: format!("items[{n}]."), ..place.clone() };
+                    self.object(&place, item, depth + 1);
+                }
+            }
+            None | Some(Content::Scalar(Value::Null)) => {}
+            Some(_) => self.mistake(place, None, Some("items"), "Invalid value: must be a list: begin each item with '- '".to_owned()),
+        }
     }
 
     fn kind(&mut self, place: &Place<'_>, api_version: &str, kind: &str, value: Value) {
@@ -173,6 +192,10 @@ impl Reader<'_> {
             ("", "Node") => self.strict(place, &value).map(|o| Object::Node(Box::new(o))),
             ("", "Pod") => self.strict(place, &value).map(|o| Object::Pod(Box::new(o))),
             ("", "Namespace") => self.strict(place, &value).map(|o| Object::Namespace(Box::new(o))),
+            (other, "OnSale" | "CapacityPool" | "WorkloadPlacement") if kind == "OnSale" || other.starts_with("onsale") => {
+                let message = format!("Unsupported value: {api_version:?}: write {GROUP}/{VERSION}");
+                return self.mistake(place, None, Some("apiVersion"), message);
+            }
             // Other kinds are no matter of a plan.
             _ => None,
         };
@@ -262,6 +285,18 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// A `List`, or the list of one kind; other kinds may be called so, too.
+fn is_list(kind: &str, root: &Node) -> bool {
+    kind == "List" || kind.ends_with("List") && root.get("items").is_some_and(|items| matches!(items.content, Content::List(_)))
+}
+
+/// With a number as it stands in the file.
+fn as_written(place: &Place<'_>, field: &str, message: String) -> String {
+    let Some(root) = place.root else { return message };
+    let value = root.written(field).and_then(|written| Some((written, message.strip_prefix("Invalid value: ")?.split_once(": ")?.1)));
+    value.map_or_else(|| message.clone(), |(written, rest)| format!("Invalid value: {written}: {rest}"))
 }
 
 /// A number or a truth value in quotes, or text without them, is the commonest of all slips.
