@@ -59,6 +59,7 @@ pub fn run(
         None => {}
     }
     facts.add(&objects.found);
+    facts.mentions = objects.mentions;
     // A pool may be missing only because it could not be read: then that is what has to be said.
     let unread =
         |pool: &str| cluster_is_unknown || mistakes.iter().any(|m| m.object.as_ref().is_none_or(|o| *o == format!("CapacityPool {pool}")));

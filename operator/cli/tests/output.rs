@@ -175,6 +175,34 @@ fn workloads_that_are_in_no_file_are_asked_for() {
 }
 
 #[test]
+fn a_workload_that_is_only_written_otherwise_is_pointed_at() {
+    let files = ["plan", "-f", "examples/minimal.yaml", "examples/pools.yaml", "-", "--at", "2026-11-21T08:00:00Z"];
+    let said = |manifest: &str| {
+        let (code, text, err) = onsale(&[&files], &format!("{manifest}\nspec: {{selector: {{}}, template: {{}}}}\n"));
+        assert_eq!(code, 2, "{err}");
+        text
+    };
+    for (manifest, wanted) in [
+        (
+            "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: seat-map, namespace: ticketing}",
+            "write apiVersion: apps/v1 instead of extensions/v1beta1",
+        ),
+        ("apiVersion: apps/v1\nkind: deployment\nmetadata: {name: seat-map, namespace: ticketing}", "write kind: Deployment"),
+        (
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: seat-map, namespace: ticketing}",
+            "it is a StatefulSet, name that in spec.workloads",
+        ),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: seat-map}", "it is in namespace default, the sale in ticketing"),
+    ] {
+        let (text, wanted) =
+            (said(manifest), format!("Deployment seat-map of namespace ticketing is in none of the files; -:1 is like it: {wanted}\n"));
+        assert!(text.contains(&wanted), "{wanted} in {text}");
+    }
+    let other = said("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: seat, namespace: ticketing}");
+    assert!(other.contains("Deployment seat-map is in none of the files: add its manifest"), "{other}");
+}
+
+#[test]
 fn sales_that_share_a_workload_are_planned_together() {
     let (code, text, _) = onsale(&[&EXAMPLES, &SERVERS, &SALE, &["-f", "examples/minimal.yaml"]], "");
     assert_eq!(code, 0);

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Input, Mistake, kubernetes,
+    Input, Mention, Mistake, kubernetes,
     rules::{self, AllRules, Rules},
     schema::Fault,
     strict::Strict,
@@ -54,6 +54,8 @@ pub enum Object {
 pub struct Objects {
     /// What a plan can use.
     pub found: Vec<Object>,
+    /// Everything that is meant to be a workload, also what is not read as one.
+    pub mentions: Vec<Mention>,
     /// Everything that is wrong.
     pub mistakes: Vec<Mistake>,
 }
@@ -137,6 +139,7 @@ impl Reader<'_> {
         if is_list(kind, root) {
             return self.list(place, root, depth);
         }
+        self.objects.mentions.extend(Mention::of(place.file, root, self.namespace));
         let mut value = root.json();
         let place = &Place { object: Some(label(kind, &value["metadata"], self.namespace)), ..place.clone() };
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| is_namespaced(kind)) {
