@@ -52,15 +52,18 @@ pub fn run(
     }
     let mut lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
     let mut facts = Facts::default();
+    let cluster_is_unknown = matches!(cluster, Some(Err(_)));
     match cluster {
         Some(Ok(known)) => facts = known,
         Some(Err(why)) => lines.push(why),
         None => {}
     }
     facts.add(&objects.found);
-    if lines.is_empty() {
-        lines.extend(assumed::add(&mut facts, &flags.nodes).err());
-    }
+    facts.mentions = objects.mentions;
+    // A pool may be missing only because it could not be read: then that is what has to be said.
+    let unread =
+        |pool: &str| cluster_is_unknown || mistakes.iter().any(|m| m.object.as_ref().is_none_or(|o| *o == format!("CapacityPool {pool}")));
+    lines.extend(assumed::add(&mut facts, &flags.nodes, unread));
     if !lines.is_empty() {
         return Outcome::bad(&lines);
     }

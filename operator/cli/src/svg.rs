@@ -6,9 +6,8 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use onsale_planner::snapshot::WorkloadId;
 
 use crate::{
-    preview::{Preview, SalePreview, Times, Verdict},
+    preview::{Preview, SalePreview, Times, Verdict, clock},
     rehearsal::Sample,
-    text::zone,
 };
 
 /// Width of the picture, and of the names on its left.
@@ -58,7 +57,8 @@ struct Axis {
 impl Axis {
     /// The window with a twentieth of air on both sides.
     fn of(times: &Times, zone: TimeZone) -> Self {
-        let last = [Some(times.ends_at), times.back_at, times.ready_at_latest, Some(times.ready_by)].into_iter().flatten().max();
+        let last =
+            [Some(times.ends_at), times.back_at, times.stays_from, times.ready_at_latest, Some(times.ready_by)].into_iter().flatten().max();
         let length = last.unwrap_or(times.ends_at).duration_since(times.starts_at).max(SignedDuration::from_secs(60));
         let air = length / 20;
         let from = times.starts_at.checked_sub(air).unwrap_or(times.starts_at);
@@ -116,7 +116,7 @@ fn panel(out: &mut String, sale: &SalePreview, top: f64, alone: bool) -> f64 {
         text(out, (24.0, top + 60.0), &format!("fill=\"{INK}\""), &sale.summary);
         return 84.0;
     };
-    let axis = Axis::of(times, zone(&sale.time_zone));
+    let axis = Axis::of(times, clock::zone(&sale.time_zone));
     let day = axis.clock(times.opens_at, "%A %Y-%m-%d");
     let nodes: i32 = sale.cost.nodes;
     let facts = format!(
@@ -154,13 +154,16 @@ fn markers(out: &mut String, axis: &Axis, times: &Times, first: f64, bottom: f64
         (Some(times.opens_at), "T0", "#b42318"),
         (Some(times.ends_at), "return", INK),
         (times.back_at, "back", INK),
+        (times.stays_from, "not back", "#b42318"),
     ];
     let mut shown: Vec<(Timestamp, &str, &str)> = all.into_iter().filter_map(|(at, name, colour)| Some((at?, name, colour))).collect();
     shown.sort_by_key(|(at, ..)| *at);
     let (mut ends, mut labels) = ([f64::MIN; ROWS], Vec::new());
     for (at, name, colour) in shown {
         let x = axis.x(at);
-        let label = format!("{name} {}", axis.clock(at, "%H:%M:%S"));
+        // The headline has the date of the opening.
+        let same_day = axis.clock(at, "%F") == axis.clock(times.opens_at, "%F");
+        let label = format!("{name} {}", axis.clock(at, if same_day { "%H:%M:%S" } else { "%m-%d %H:%M:%S" }));
         let half = label.chars().count() as f64 * 3.4;
         let middle = x.clamp(LEFT + half, WIDTH - 8.0 - half);
         let row = ends.iter().position(|end| middle - half > end + 8.0).unwrap_or(ROWS - 1);

@@ -5,7 +5,12 @@ use std::fmt::Write;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use onsale_api::{GoDuration, Money};
 
-use crate::preview::{Kind, Missing, Moment, PoolPreview, Preview, SalePreview, Verdict, WorkloadPreview, timeline::span};
+use crate::preview::{
+    Kind, Missing, PoolPreview, Preview, SalePreview, Verdict, WorkloadPreview,
+    clock::{beside, zone},
+    merge::{Row, merge},
+    timeline::span,
+};
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +56,6 @@ pub fn text(preview: &Preview, style: Style) -> String {
         }
     }
     out
-}
-
-/// The zone of a sale's times, an IANA name or an offset; UTC for what is neither.
-#[must_use]
-pub fn zone(name: &str) -> TimeZone {
-    let dated = format!("2026-01-01T00:00:00{name}");
-    let offset = jiff::fmt::temporal::Pieces::parse(&dated).ok().and_then(|pieces| pieces.to_numeric_offset());
-    TimeZone::get(name).ok().or_else(|| offset.map(TimeZone::fixed)).unwrap_or(TimeZone::UTC)
 }
 
 struct Page<'a> {
@@ -130,7 +127,8 @@ impl Page<'_> {
                 last = Some(name);
             }
             let indent = if workload.is_some() { "    " } else { "  " };
-            let until = until.map(|t| format!(" (tried again at {})", self.local(t).strftime("%H:%M:%S"))).unwrap_or_default();
+            let today = self.local(self.at).date();
+            let until = until.map(|t| format!(" (tried again at {})", beside(&self.local(t), today))).unwrap_or_default();
             let reason = self.style.paint(YELLOW, &reason.to_string());
             let line = format!("{indent}{reason}: {message}{until}");
             self.line(&line);
@@ -160,7 +158,7 @@ impl Page<'_> {
                 let line = format!("  {day}");
                 self.line(&line);
             }
-            let until = until.map(|t| format!(", step by step until {}", self.local(t).strftime("%H:%M:%S"))).unwrap_or_default();
+            let until = until.map(|t| format!(", step by step until {}", beside(&self.local(t), day))).unwrap_or_default();
             let (word, promise) = word(kind);
             let lines = wrapped(&format!("{text}{until}"), 88);
             for (n, text) in lines.into_iter().enumerate() {
@@ -289,61 +287,8 @@ const fn word(kind: Kind) -> (&'static str, bool) {
         Kind::FloorsFall => ("floors fall", false),
         Kind::NodesReturned => ("nodes go", false),
         Kind::Back => ("back", true),
+        Kind::Stays => ("stays", true),
     }
-}
-
-struct Row {
-    at: Timestamp,
-    kind: Kind,
-    text: String,
-    until: Option<Timestamp>,
-}
-
-/// What happens step by step is told once, from the first value to the last.
-fn merge(moments: &[Moment]) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut series: Vec<(Kind, usize, Vec<&str>)> = Vec::new();
-    for moment in moments {
-        let stepwise = matches!(moment.kind, Kind::FloorsRise | Kind::FloorsFall | Kind::NodesReturned);
-        let open = series.iter_mut().find(|(kind, ..)| *kind == moment.kind).filter(|_| stepwise);
-        match open {
-            Some((_, row, texts)) => {
-                texts.push(&moment.text);
-                rows[*row].until = Some(moment.at);
-                rows[*row].text = join(texts);
-            }
-            None => {
-                if stepwise {
-                    series.push((moment.kind, rows.len(), vec![&moment.text]));
-                }
-                rows.push(Row { at: moment.at, kind: moment.kind, text: moment.text.clone(), until: None });
-            }
-        }
-    }
-    rows
-}
-
-/// `a 5 -> 4` and `a 4 -> 3` are `a 5 -> 3`; `2 in x` and `3 in x` are `5 in x`.
-fn join(texts: &[&str]) -> String {
-    let mut all: Vec<(String, i64, String)> = Vec::new();
-    for part in texts.iter().flat_map(|t| t.split(", ")) {
-        if let Some((head, to)) = part.split_once(" -> ") {
-            let (name, from) = head.rsplit_once(' ').unwrap_or((head, ""));
-            match all.iter_mut().find(|(n, ..)| n == name) {
-                Some((.., range)) => *range = format!("{} -> {to}", range.split(" -> ").next().unwrap_or_default()),
-                None => all.push((name.to_owned(), 0, format!("{from} -> {to}"))),
-            }
-        } else if let Some((count, pool)) = part.split_once(" in ") {
-            let count: i64 = count.parse().unwrap_or_default();
-            match all.iter_mut().find(|(n, ..)| n == pool) {
-                Some((_, sum, _)) => *sum += count,
-                None => all.push((pool.to_owned(), count, String::new())),
-            }
-        }
-    }
-    let shown =
-        all.into_iter().map(|(name, count, range)| if range.is_empty() { format!("{count} in {name}") } else { format!("{name} {range}") });
-    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// Indented, with a hanging second line.

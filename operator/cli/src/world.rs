@@ -21,7 +21,11 @@ use onsale_planner::{
     snapshot::{DaemonSet, Instance, Node, Placement, Pod, Pool, Sale, SaleId, Settings, TargetState, Workload, WorkloadId},
 };
 
-use crate::{assumed, preview::timeline::span, read::Object};
+use crate::{
+    assumed,
+    preview::timeline::span,
+    read::{Mention, Object},
+};
 
 /// A node of no pool: nobody has to know more of it.
 const ELSEWHERE: &str = "elsewhere";
@@ -52,6 +56,8 @@ pub struct Facts {
     pub pods: BTreeMap<Key, PodRecord>,
     /// Labels of namespaces.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// What is meant to be a workload in the files, also what is not read as one.
+    pub mentions: Vec<Mention>,
     /// Where all this comes from besides the files; `None`: files alone.
     pub cluster: Option<String>,
 }
@@ -152,6 +158,8 @@ pub struct World {
     pub blind: Vec<String>,
     /// What workloads want by their HPAs when no sale is on.
     pub ordinary: BTreeMap<WorkloadId, i32>,
+    /// What is meant to be a workload in the files, also what is not read as one.
+    pub mentions: Vec<Mention>,
     /// Where it comes from besides the files.
     pub cluster: Option<String>,
     /// How old the oldest word of the cloud about addresses and quotas is that is planned with; `None`: there is none.
@@ -189,7 +197,8 @@ pub fn world(facts: &Facts, at: Timestamp) -> World {
     let daemon_sets = facts.daemon_sets.values().cloned().collect();
     let seen = Snapshot { sales, pools, workloads, nodes: Some(nodes), daemon_sets, namespaces, settings };
     let ordinary = seen.workloads.iter().filter_map(|w| Some((w.id.clone(), w.target.as_ref()?.replicas))).collect();
-    let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, cluster: facts.cluster.clone(), told: None };
+    let (mentions, cluster) = (facts.mentions.clone(), facts.cluster.clone());
+    let mut world = World { seen, assumptions: Vec::new(), blind, ordinary, mentions, cluster, told: None };
     if facts.cluster.is_none() {
         world.assume(facts, at);
     }

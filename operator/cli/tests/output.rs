@@ -104,6 +104,34 @@ fn a_bound_on_latency_that_leaves_no_room_is_told_with_the_least_that_would_do()
 }
 
 #[test]
+fn a_share_that_leaves_no_room_is_told_with_the_least_that_would_do() {
+    let share = |most: i32| {
+        let with = format!("maxLatency: 300ms\n    maxSharePerPool: {most}%");
+        changed("maxLatency: 300ms", &with, &[])
+    };
+    let (code, text, _) = share(20);
+    assert_eq!(code, 2);
+    let advice = text.split("maxSharePerPool of inventory: 20% -> ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    let least: i32 = advice.split('%').next().unwrap().parse().unwrap();
+    assert_eq!((share(least).0, share(least - 1).0), (0, 2), "{text}");
+}
+
+#[test]
+fn a_placement_that_leaves_no_room_is_told_with_what_it_would_have_to_allow() {
+    let placement = |says: &str| changed("  placement:\n", &format!("  placement:\n    {says}\n"), &[]);
+    let (code, text, _) = placement("tiers: [OnPrem, LocalZone]");
+    assert_eq!(code, 2);
+    assert!(text.contains("  placement.tiers of the sale: add Region (pools oregon-a, oregon-b, oregon-c)\n"), "{text}");
+    assert_eq!(placement("tiers: [OnPrem, LocalZone, Region]").0, 0);
+    let zones = "us-west-2-phx-2a, us-west-2-lax-1a";
+    let (code, text, _) = placement(&format!("zones: [phx-dc, {zones}]"));
+    assert_eq!(code, 2);
+    let advice = text.split("placement.zones of the sale: add ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    let more = advice.split(" (").next().unwrap();
+    assert_eq!(placement(&format!("zones: [phx-dc, {zones}, {more}]")).0, 0, "{text}");
+}
+
+#[test]
 fn too_late_is_a_no_go_and_says_what_would_be_in_time() {
     let (code, text, _) = changed("kind", "kind", &["--at", "2026-12-05T16:45:00Z"]);
     assert_eq!(code, 2);
@@ -147,6 +175,34 @@ fn workloads_that_are_in_no_file_are_asked_for() {
 }
 
 #[test]
+fn a_workload_that_is_only_written_otherwise_is_pointed_at() {
+    let files = ["plan", "-f", "examples/minimal.yaml", "examples/pools.yaml", "-", "--at", "2026-11-21T08:00:00Z"];
+    let said = |manifest: &str| {
+        let (code, text, err) = onsale(&[&files], &format!("{manifest}\nspec: {{selector: {{}}, template: {{}}}}\n"));
+        assert_eq!(code, 2, "{err}");
+        text
+    };
+    for (manifest, wanted) in [
+        (
+            "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: seat-map, namespace: ticketing}",
+            "write apiVersion: apps/v1 instead of extensions/v1beta1",
+        ),
+        ("apiVersion: apps/v1\nkind: deployment\nmetadata: {name: seat-map, namespace: ticketing}", "write kind: Deployment"),
+        (
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: seat-map, namespace: ticketing}",
+            "it is a StatefulSet, name that in spec.workloads",
+        ),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: seat-map}", "it is in namespace default, the sale in ticketing"),
+    ] {
+        let (text, wanted) =
+            (said(manifest), format!("Deployment seat-map of namespace ticketing is in none of the files; -:1 is like it: {wanted}\n"));
+        assert!(text.contains(&wanted), "{wanted} in {text}");
+    }
+    let other = said("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: seat, namespace: ticketing}");
+    assert!(other.contains("Deployment seat-map is in none of the files: add its manifest"), "{other}");
+}
+
+#[test]
 fn sales_that_share_a_workload_are_planned_together() {
     let (code, text, _) = onsale(&[&EXAMPLES, &SERVERS, &SALE, &["-f", "examples/minimal.yaml"]], "");
     assert_eq!(code, 0);
@@ -177,6 +233,31 @@ fn bad_input_is_told_all_at_once_and_is_1() {
         assert_eq!((code, err.contains("write an instant in RFC 3339")), (1, true), "{err}");
     }
     assert_eq!(onsale(&[&["--help"]], "").0, 0);
+}
+
+#[test]
+fn all_mistakes_in_assumed_nodes_are_told_beside_those_of_files() {
+    let nodes = ["--nodes", "nope=1,cpu=1,memory=1Gi", "--nodes", "lax-local-zone=1,cpu=1,memory=1Gi"];
+    let (code, _, err) = onsale(&[&EXAMPLES, &SALE, &nodes], "");
+    assert_eq!(code, 1);
+    assert!(err.contains("--nodes nope: there is no such CapacityPool; nodes can be assumed for phx-dc\n"), "{err}");
+    assert!(err.contains("--nodes lax-local-zone: the operator rents the nodes of this pool"), "{err}");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: Shop}\n";
+    let (_, _, err) = onsale(&[&EXAMPLES, &SALE, &nodes, &["-f", "-"]], namespace);
+    assert!(err.contains("-:3: Namespace Shop") && err.ends_with("3 mistakes; nothing was planned\n"), "{err}");
+    // Where the pool's own manifest is what is wrong, that alone is said.
+    let pool = "apiVersion: onsale.dev/v1alpha1\nkind: CapacityPool\nmetadata: {name: nope}\nspec: {}\n";
+    let (_, _, err) = onsale(&[&EXAMPLES, &SALE, &nodes, &["-f", "-"]], pool);
+    assert!(err.contains("CapacityPool nope (document 1)") && !err.contains("--nodes nope"), "{err}");
+    let (code, _, err) = onsale(&[&EXAMPLES, &SALE, &["--nodes", "phx-dc=1,cpu=1,memory=1Gi,memry=3"]], "");
+    assert_eq!((code, err.contains("there is no such resource; did you mean memory?")), (1, true), "{err}");
+}
+
+#[test]
+fn two_kinds_of_assumed_nodes_in_one_pool_add_up() {
+    let (code, text, _) =
+        onsale(&[&EXAMPLES, &SALE, &["--nodes", "phx-dc=12,cpu=20,memory=96Gi", "--nodes", "phx-dc=8,cpu=20,memory=96Gi"]], "");
+    assert_eq!((code, text.contains("20 there already")), (0, true), "{text}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use onsale_api::{GoDuration, Money, Phase, onsale::Mode, placement::Distance};
+use onsale_api::{GoDuration, Money, Phase, placement::Distance};
 use onsale_planner::{
     Plan,
     packing::bins,
@@ -12,11 +12,11 @@ use onsale_planner::{
 };
 
 use super::{
-    CostPreview, Missing, PoolPreview, Preview, Rented, SalePreview, Share, Verdict, WorkloadPreview, changes, missing,
+    CostPreview, PoolPreview, Preview, Rented, SalePreview, Share, Times, Verdict, WorkloadPreview, changes, clock,
     timeline::{self, span},
 };
 use crate::{
-    rehearsal::{self, Night},
+    rehearsal::{self, Cut, Night},
     world::World,
 };
 
@@ -33,21 +33,30 @@ pub fn preview(world: &World, wanted: &[SaleId], at: Timestamp) -> Preview {
     sales.sort_by_key(|s| s.times.map(|t| t.opens_at));
     let verdict = sales.iter().map(|s| s.verdict).max().unwrap_or(Verdict::Go);
     let mut assumptions = world.assumptions.clone();
-    assumptions.extend(night.cut.iter().map(|cut| format!("{}.", cut)));
+    let zone = sales.first().map_or("UTC", |sale| sale.time_zone.as_str());
+    assumptions.extend(night.cut.map(|cut| cut_short(cut, zone)));
     Preview { at, verdict, cluster: world.cluster.clone(), sales, assumptions }
 }
 
-struct View<'a> {
-    world: &'a World,
-    plan: &'a Plan,
-    night: &'a Night,
-    sale: &'a Sale,
-    told: &'a SalePlan,
-    at: Timestamp,
+fn cut_short(cut: Cut, zone: &str) -> String {
+    match cut {
+        Cut::TooLarge => "The sale is too large to be rehearsed in a moment: the times between start and return are left out.".to_owned(),
+        Cut::Restless(at) => format!("The rehearsal finds no rest at {}: what happens after that is left out.", clock::stamp(at, zone)),
+    }
+}
+
+/// One sale, with all that is known of it.
+pub(super) struct View<'a> {
+    pub(super) world: &'a World,
+    pub(super) plan: &'a Plan,
+    pub(super) night: &'a Night,
+    pub(super) sale: &'a Sale,
+    pub(super) told: &'a SalePlan,
+    pub(super) at: Timestamp,
 }
 
 /// Nothing is done for a sale in this phase any more.
-const fn is_over(phase: Phase) -> bool {
+pub(super) const fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::Completed | Phase::Cancelled | Phase::Missed | Phase::Invalid)
 }
 
@@ -55,12 +64,10 @@ impl View<'_> {
     fn preview(&self, index: usize) -> SalePreview {
         let over = is_over(self.told.phase);
         let workloads: Vec<&WorkloadPlan> = if over { Vec::new() } else { self.workloads() };
-        let missing = if over { Vec::new() } else { missing::missing(self.world, self.told, &workloads) };
+        let missing = if over { Vec::new() } else { self.missing(&workloads) };
         let (verdict, summary) = self.verdict();
         let times = timeline::times(self.told, self.night).filter(|_| !over);
-        let mine: Vec<WorkloadId> = self.sale.workload_ids().collect();
         let pools: Vec<PoolPreview> = if over { Vec::new() } else { self.pools(&workloads) };
-        let near: Vec<String> = pools.iter().map(|p| p.name.clone()).collect();
         let short = self.told.unplaced > 0 && self.night.cut.is_none();
         SalePreview {
             namespace: self.sale.id.namespace.clone(),
@@ -69,19 +76,31 @@ impl View<'_> {
             summary,
             phase: self.told.phase,
             time_zone: self.zone(),
-            timeline: times.map(|t| timeline::moments(&t, self.night, &mine, &near, self.told.unplaced > 0)).unwrap_or_default(),
+            timeline: times.map(|t| timeline::moments(&t, &self.scope(&t, &workloads, &pools))).unwrap_or_default(),
             workloads: workloads.iter().map(|w| self.workload(w)).collect(),
             cost: self.cost(&pools),
             pools,
             changes: match (short, verdict) {
-                (true, _) => changes::changes(&self.world.seen, self.at, index),
+                (true, _) => changes::changes(&self.world.seen, self.at, index, &missing),
                 (false, Verdict::NoGo) => changes::in_time(&self.world.seen, self.at, index, self.told).into_iter().collect(),
                 (false, Verdict::Go) => Vec::new(),
             },
-            remarks: self.remarks(&missing),
+            remarks: self.remarks(&workloads, &missing),
             missing,
             samples: times.map(|t| self.samples(t.starts_at, t.back_at)).unwrap_or_default(),
             times,
+        }
+    }
+
+    fn scope(&self, times: &Times, workloads: &[&WorkloadPlan], pools: &[PoolPreview]) -> timeline::Scope<'_> {
+        timeline::Scope {
+            night: self.night,
+            mine: self.sale.workload_ids().collect(),
+            pools: pools.iter().map(|p| p.name.clone()).collect(),
+            related: self.related().map(|told| &told.id).chain([&self.sale.id]).collect(),
+            short: self.told.unplaced > 0,
+            back: times.back_at.map(|at| self.back(at, workloads)).unwrap_or_default(),
+            stays: self.night.stays.get(&self.told.id).map(|stay| self.stays(stay)).unwrap_or_default(),
         }
     }
 
@@ -95,68 +114,10 @@ impl View<'_> {
         self.sale.workload_ids().filter_map(|id| all.iter().find(|w| w.id == id)).collect()
     }
 
-    fn zone(&self) -> String {
+    pub(super) fn zone(&self) -> String {
         let spec = &self.sale.spec;
         let offset = spec.opens_at.rfind(['+', '-']).filter(|at| *at > 10).map_or("UTC", |at| &spec.opens_at[at..]);
         spec.time_zone.clone().unwrap_or_else(|| offset.to_owned())
-    }
-
-    /// As the condition `Feasible` says it; besides, a sale that opened before it was seen is too late.
-    fn verdict(&self) -> (Verdict, String) {
-        let told = self.told;
-        let go = |text: &str| (Verdict::Go, text.to_owned());
-        let late = told.times.zip(told.predicted_ready_at).filter(|(times, at)| *at > times.ready_by);
-        match told.phase {
-            Phase::Invalid => (Verdict::NoGo, told.invalid.as_ref().map_or_else(String::new, |w| w.message.clone())),
-            Phase::Missed => {
-                let ended = told.times.map_or_else(String::new, |t| format!(" at {}", t.ends_at));
-                (Verdict::NoGo, format!("its window was over{ended}: nothing would be done. Correct opensAt, or remove the sale"))
-            }
-            Phase::Completed => go("it is over, and everything is back"),
-            Phase::Cancelled => go("it is suspended: nothing is done"),
-            _ if told.unplaced > 0 => (Verdict::NoGo, format!("{} replicas find no place", told.unplaced)),
-            Phase::Scheduled | Phase::Preparing | Phase::Ready | Phase::Live if late.is_some() && !told.all_ready => {
-                let (by, at) = late.map_or((self.at, self.at), |(times, at)| (times.ready_by, at));
-                (Verdict::NoGo, format!("too late: everything is Ready {} after ready-by", span(at.duration_since(by))))
-            }
-            Phase::Returning => go("it is on its way back"),
-            _ if self.night.unplaced.contains_key(&told.id) => {
-                let (n, at) = self.night.unplaced[&told.id];
-                (Verdict::NoGo, format!("it finds room by itself, but not together with other sales: {n} replicas have no place at {at}"))
-            }
-            _ => go("everything it needs can be had in time"),
-        }
-    }
-
-    fn remarks(&self, missing: &[Missing]) -> Vec<String> {
-        let mut all: Vec<String> = self.told.waiting_for.iter().filter(|w| missing::remarks(w)).map(|w| w.message.clone()).collect();
-        if self.sale.spec.mode == Mode::Plan {
-            all.push("mode is Plan: nothing of this is done before it is Live".to_owned());
-        }
-        if self.told.late_start {
-            all.push("its start has passed already: it starts at once, and everything is later than it could have been".to_owned());
-        }
-        all.extend(self.shared());
-        all.retain(|r| !missing.iter().any(|m| m.message == *r));
-        all
-    }
-
-    /// Floors that rise above this sale's own peak, because another sale is on too.
-    fn shared(&self) -> Vec<String> {
-        let highest = |id: &WorkloadId| self.night.samples.iter().filter_map(|(_, s)| s.floors.get(id)).max().copied().unwrap_or_default();
-        let wish = |(id, wish): (WorkloadId, &onsale_api::onsale::SaleWorkload)| {
-            let others = self.world.seen.sales.iter().filter(|s| s.id != self.sale.id && s.workload_ids().any(|w| w == id));
-            let names: Vec<String> = others.map(|s| s.id.to_string()).collect();
-            let most = highest(&id);
-            (most > wish.peak_replicas && !names.is_empty()).then(|| {
-                format!(
-                    "{} is also raised by {}: its floor reaches {most} when both are on. The tables count this sale alone",
-                    id.name,
-                    names.join(", ")
-                )
-            })
-        };
-        self.sale.workload_ids().zip(&self.sale.spec.workloads).filter_map(wish).collect()
     }
 
     fn workload(&self, plan: &WorkloadPlan) -> WorkloadPreview {

@@ -1,15 +1,19 @@
 //! What would have to change. Nothing is said that was not planned with: each proposal is the least value with which the sale is a go.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
-use onsale_api::{GoDuration, Money, pool::QuotaFacts};
+use onsale_api::{GoDuration, Money, Percent, Reason, onsale::SaleWorkload, pool::QuotaFacts};
 use onsale_planner::{
     Plan, Snapshot,
     addresses::Addresses,
-    plan,
+    distance, plan,
     plan::SalePlan,
     quotas::Quotas,
     snapshot::{Pool, SaleId},
 };
+
+use super::{Missing, placement};
 
 /// The most that the schema allows a pool or a budget.
 const MOST_NODES: i64 = 5_000;
@@ -41,15 +45,23 @@ enum Bound {
     Addresses(usize),
     /// Of the sale's workload with this index, in microseconds.
     MaxLatency(usize),
+    /// Of the sale's workload with this index, in percent.
+    MaxShare(usize),
 }
 
 /// What would make the sale a go: single changes, any of which is enough; or, where none is, all of them together.
 #[must_use]
-pub fn changes(seen: &Snapshot, now: Timestamp, sale: usize) -> Vec<String> {
+pub fn changes(seen: &Snapshot, now: Timestamp, sale: usize, missing: &[Missing]) -> Vec<String> {
     let attempt = Attempt { seen, now, sale };
-    let bounds = attempt.bounds();
-    let single: Vec<String> =
+    // A plan for each bound takes its time: these are tried only where they are said to stand in the way.
+    let stands = |reason: Reason| missing.iter().any(|m| m.reason == reason);
+    let mut bounds = attempt.bounds();
+    bounds.retain(|bound| !matches!(bound, Bound::MaxShare(_)) || stands(Reason::ShareReached));
+    let mut single: Vec<String> =
         bounds.iter().filter_map(|bound| attempt.least(bound)).map(|(bound, value)| attempt.say(&bound, value)).collect();
+    if stands(Reason::OutsidePlacement) {
+        single.extend(placement::widened(&attempt));
+    }
     if !single.is_empty() || bounds.len() < 2 {
         return single;
     }
@@ -73,14 +85,15 @@ pub fn in_time(seen: &Snapshot, now: Timestamp, sale: usize, told: &SalePlan) ->
     good.then(|| format!("readyBefore of the sale: {before} -> {}; or open later", GoDuration::from(left)))
 }
 
-struct Attempt<'a> {
-    seen: &'a Snapshot,
-    now: Timestamp,
-    sale: usize,
+/// What is tried: one sale in its snapshot, at an instant.
+pub(super) struct Attempt<'a> {
+    pub(super) seen: &'a Snapshot,
+    pub(super) now: Timestamp,
+    pub(super) sale: usize,
 }
 
 impl Attempt<'_> {
-    fn id(&self) -> &SaleId {
+    pub(super) fn id(&self) -> &SaleId {
         &self.seen.sales[self.sale].id
     }
 
@@ -107,6 +120,8 @@ impl Attempt<'_> {
         }
         let bounded = sale.spec.workloads.iter().enumerate().filter(|(_, w)| w.max_latency.is_some());
         all.extend(bounded.map(|(n, _)| Bound::MaxLatency(n)));
+        let shared = sale.spec.workloads.iter().enumerate().filter(|(_, w)| w.max_share_per_pool.is_some());
+        all.extend(shared.map(|(n, _)| Bound::MaxShare(n)));
         all
     }
 
@@ -145,6 +160,7 @@ impl Attempt<'_> {
             Bound::BudgetTotal => budget().max_total_cost.unwrap_or_default().micros() / UNIT,
             Bound::ScalerMax(n) => self.seen.workloads[*n].target.as_ref().and_then(|t| t.max).unwrap_or_default().into(),
             Bound::MaxLatency(n) => sale.spec.workloads[*n].max_latency.unwrap_or_default().micros(),
+            Bound::MaxShare(n) => sale.spec.workloads[*n].max_share_per_pool.map_or(0, |share| share.floor_of(100)).into(),
         }
     }
 
@@ -156,6 +172,7 @@ impl Attempt<'_> {
             Bound::BudgetCost | Bound::BudgetTotal => 999_999_999,
             Bound::ScalerMax(_) => MOST_REPLICAS,
             Bound::MaxLatency(_) => MOST_LATENCY,
+            Bound::MaxShare(_) => 100,
         }
     }
 
@@ -191,6 +208,10 @@ impl Attempt<'_> {
                 }
             }
             Bound::MaxLatency(n) => seen.sales[self.sale].spec.workloads[*n].max_latency = Some(GoDuration::from_micros(value)),
+            Bound::MaxShare(n) => {
+                let share = Percent::new(u16::try_from(value).unwrap_or(100));
+                seen.sales[self.sale].spec.workloads[*n].max_share_per_pool = Some(share);
+            }
         }
     }
 
@@ -203,7 +224,12 @@ impl Attempt<'_> {
     }
 
     fn enough(&self, values: &[(&Bound, i64)]) -> bool {
-        self.with(values).sales.iter().any(|s| s.id == *self.id() && s.unplaced == 0 && s.waiting_for.iter().all(super::missing::remarks))
+        self.is_go(&self.with(values))
+    }
+
+    /// Nothing is missing.
+    pub(super) fn is_go(&self, plan: &Plan) -> bool {
+        plan.sales.iter().any(|s| s.id == *self.id() && s.unplaced == 0 && s.waiting_for.iter().all(super::missing::remarks))
     }
 
     /// The least value of one bound with which the sale is a go, if there is one.
@@ -211,11 +237,29 @@ impl Attempt<'_> {
         self.narrow(bound, &[]).map(|value| (bound.clone(), value))
     }
 
+    /// The only values between which anything changes, where they are few: a bound on latency lets pools in, each at its own distance.
+    fn steps(&self, bound: &Bound) -> Vec<i64> {
+        let Bound::MaxLatency(n) = bound else { return Vec::new() };
+        let unbounded = SaleWorkload { max_latency: None, ..self.seen.sales[self.sale].spec.workloads[*n].clone() };
+        let pools: Vec<&Pool> = self.seen.pools.iter().collect();
+        let found = distance::distances(&unbounded, &pools, &pools);
+        let steps: BTreeSet<i64> =
+            found.near_to_far.iter().map(|d| d.latency.micros()).filter(|micros| *micros > self.value(bound)).collect();
+        steps.into_iter().collect()
+    }
+
     /// Between the value now and the most there may be, by halves; the others stay as given.
     fn narrow(&self, bound: &Bound, others: &[(&Bound, i64)]) -> Option<i64> {
         let enough = |value: i64| self.enough(&[others, &[(bound, value)]].concat());
         let (start, most) = (self.value(bound), Self::most(bound));
-        if start >= most || !enough(most) {
+        if start >= most {
+            return None;
+        }
+        let steps = self.steps(bound);
+        if steps.last().is_some_and(|last| enough(*last)) {
+            return steps.get(steps[..steps.len() - 1].partition_point(|value| !enough(*value))).copied();
+        }
+        if !enough(most) {
             return None;
         }
         // In doubling steps first: what is missing is usually little, and large values cost long plans.
@@ -279,6 +323,10 @@ impl Attempt<'_> {
             Bound::MaxLatency(n) => {
                 let name = &self.seen.sales[self.sale].spec.workloads[*n].target.name;
                 format!("maxLatency of {name}: {} -> {}", GoDuration::from_micros(now), GoDuration::from_micros(value))
+            }
+            Bound::MaxShare(n) => {
+                let name = &self.seen.sales[self.sale].spec.workloads[*n].target.name;
+                format!("maxSharePerPool of {name}: {now}% -> {value}%")
             }
         }
     }

@@ -45,14 +45,13 @@ fn explain(world: &World, why: &Waiting) -> (Reason, String) {
     let by_word = matches!(why.reason, Reason::AddressesExhausted | Reason::QuotaExhausted) && !why.message.starts_with("pool ");
     let age = world.told.as_ref().filter(|_| by_word).map(|told| format!(" (as of {told})")).unwrap_or_default();
     let message = format!("{}{age}", why.message);
+    if why.reason == Reason::WorkloadNotFound {
+        return (why.reason, not_found(world, &message));
+    }
     if world.cluster.is_some() {
         return (why.reason, message);
     }
     match why.reason {
-        Reason::WorkloadNotFound => {
-            let subject = message.split(" does not exist").next().unwrap_or_default();
-            (why.reason, format!("{subject} is in none of the files: add its manifest, or ask the cluster with --cluster"))
-        }
         Reason::NoPool => {
             (why.reason, format!("{message}. From files alone, the Namespace with its labels and the CapacityPools have to be among them"))
         }
@@ -65,4 +64,20 @@ fn explain(world: &World, why: &Waiting) -> (Reason, String) {
         },
         _ => (why.reason, message),
     }
+}
+
+/// A workload that is nowhere, or that is there under a name which only people take for the same.
+fn not_found(world: &World, message: &str) -> String {
+    // As in `Deployment web does not exist in namespace shop: ...`.
+    let (subject, rest) = message.split_once(" does not exist in namespace ").unwrap_or((message, ""));
+    let (kind, name) = subject.split_once(' ').unwrap_or((subject, ""));
+    let namespace = rest.split(':').next().unwrap_or_default();
+    let alike = world.mentions.iter().find_map(|m| m.differs(kind, namespace, name)).map(|alike| format!("; {alike}")).unwrap_or_default();
+    if world.cluster.is_some() {
+        return format!("{message}{alike}");
+    }
+    if alike.is_empty() {
+        return format!("{subject} is in none of the files: add its manifest, or ask the cluster with --cluster");
+    }
+    format!("{subject} of namespace {namespace} is in none of the files{alike}")
 }

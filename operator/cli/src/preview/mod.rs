@@ -1,12 +1,17 @@
 //! What is told: plain data, the same for people, pipelines and pictures.
 //!
-//! - this file: the data; [`build`]: from plan and rehearsal to it; [`timeline`]: what happens when
-//! - [`missing`]: what cannot be had and why; [`changes`]: what would have to change, tried before it is said
+//! - this file: the data; [`build`]: from plan and rehearsal to it; [`verdict`]: go or no-go, and what is worth knowing
+//! - [`timeline`]: what happens when; [`merge`]: its steps as lines; [`clock`]: instants as people read them
+//! - [`missing`]: what cannot be had and why; [`changes`], [`placement`]: what would have to change, tried before it is said
 
 pub mod build;
 pub mod changes;
+pub mod clock;
+pub mod merge;
 pub mod missing;
+mod placement;
 pub mod timeline;
+mod verdict;
 
 use jiff::Timestamp;
 use onsale_api::{GoDuration, Money, Phase, Reason, pool::Tier};
@@ -98,9 +103,12 @@ pub struct Times {
     pub opens_at: Timestamp,
     /// Start of the way back.
     pub ends_at: Timestamp,
-    /// When everything is back; unset where it is not rehearsed.
+    /// When everything is back; unset where it is not rehearsed, or never is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub back_at: Option<Timestamp>,
+    /// After which nothing more happens although the sale is not back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stays_from: Option<Timestamp>,
 }
 
 /// What kind of moment it is.
@@ -130,6 +138,8 @@ pub enum Kind {
     NodesReturned,
     /// Everything is back.
     Back,
+    /// Nothing more happens, and not everything is back.
+    Stays,
 }
 
 /// Something that happens.
@@ -141,6 +151,9 @@ pub struct Moment {
     pub kind: Kind,
     /// What happens.
     pub text: String,
+    /// Phases that sales which have to do with this one have entered before: steps between which there is none are one movement.
+    #[serde(skip)]
+    pub chapter: usize,
 }
 
 /// One workload.

@@ -1,6 +1,6 @@
 //! What happens when, for one sale: what was rehearsed within its window, and the instants that its plan promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use onsale_api::{Phase, time::whole_seconds};
@@ -31,31 +31,49 @@ pub fn times(plan: &SalePlan, night: &Night) -> Option<Times> {
         opens_at: times.opens_at,
         ends_at: times.ends_at,
         back_at: back,
+        stays_from: night.stays.get(&plan.id).map(|stay| whole_seconds(stay.since)),
     })
+}
+
+/// What one sale's timeline is made of.
+pub struct Scope<'a> {
+    /// The rehearsal.
+    pub night: &'a Night,
+    /// Workloads that the sale names, in its order.
+    pub mine: Vec<WorkloadId>,
+    /// Its pools, nearest first.
+    pub pools: Vec<String>,
+    /// Sales that share a workload or a pool with it, itself among them.
+    pub related: BTreeSet<&'a SaleId>,
+    /// Not all of it finds a place.
+    pub short: bool,
+    /// What is so when it is over.
+    pub back: String,
+    /// What stays if it never is.
+    pub stays: String,
 }
 
 /// The moments of a sale, in order.
 #[must_use]
-pub fn moments(times: &Times, night: &Night, mine: &[WorkloadId], pools: &[String], short: bool) -> Vec<Moment> {
-    let until = times.back_at.unwrap_or(times.ends_at);
-    let within = |e: &&Event| e.at >= times.starts_at && whole_seconds(e.at) <= until;
-    let mut all = promised(times, short);
-    let mut instant: Vec<&Event> = Vec::new();
-    for event in night.events.iter().filter(within) {
-        if instant.first().is_some_and(|first| first.at != event.at) {
-            all.extend(told(&instant, mine, pools));
-            instant.clear();
+pub fn moments(times: &Times, scope: &Scope<'_>) -> Vec<Moment> {
+    // Without an end, all that was rehearsed belongs to it.
+    let until = times.back_at.or(times.stays_from).unwrap_or(Timestamp::MAX);
+    let enters = |e: &&Event| matches!(&e.what, What::Phase(sale, _) if scope.related.contains(sale));
+    let (mut all, mut chapter) = (promised(times, scope), 0);
+    for instant in scope.night.events.chunk_by(|a, b| a.at == b.at) {
+        let steps = instant.iter().position(|e| !matches!(e.what, What::Phase(..))).unwrap_or(instant.len());
+        if instant[0].at >= times.starts_at && whole_seconds(instant[0].at) <= until {
+            all.extend(told(instant, scope, chapter + instant[..steps].iter().filter(enters).count()));
         }
-        instant.push(event);
+        chapter += instant.iter().filter(enters).count();
     }
-    all.extend(told(&instant, mine, pools));
     all.sort_by_key(|m| (m.at, m.kind));
     all
 }
 
-fn promised(times: &Times, short: bool) -> Vec<Moment> {
-    let whole = if short { "what finds a place" } else { "everything" };
-    let moment = |at: Option<Timestamp>, kind, text: &str| at.map(|at| Moment { at, kind, text: text.to_owned() });
+fn promised(times: &Times, scope: &Scope<'_>) -> Vec<Moment> {
+    let whole = if scope.short { "what finds a place" } else { "everything" };
+    let moment = |at: Option<Timestamp>, kind, text: &str| at.map(|at| Moment { at, kind, text: text.to_owned(), chapter: 0 });
     [
         moment(Some(times.starts_at), Kind::Start, &start(times)),
         moment(times.expected_ready_at, Kind::Ready, "everything is Ready, if every node takes the p95 of its pool"),
@@ -63,7 +81,8 @@ fn promised(times: &Times, short: bool) -> Vec<Moment> {
         moment(Some(times.ready_by), Kind::ReadyBy, &deadline(times)),
         moment(Some(times.opens_at), Kind::Opens, "doors open"),
         moment(Some(times.ends_at), Kind::ReturnStarts, "the way back starts"),
-        moment(times.back_at, Kind::Back, "everything is back as it was"),
+        moment(times.back_at, Kind::Back, &scope.back),
+        moment(times.stays_from, Kind::Stays, &scope.stays),
     ]
     .into_iter()
     .flatten()
@@ -88,7 +107,8 @@ fn deadline(times: &Times) -> String {
 }
 
 /// What happens at one instant, by kind; pools nearest first, as they are given.
-fn told(instant: &[&Event], mine: &[WorkloadId], pools: &[String]) -> Vec<Moment> {
+fn told(instant: &[Event], scope: &Scope<'_>, chapter: usize) -> Vec<Moment> {
+    let Scope { mine, pools, .. } = scope;
     let Some(at) = instant.first().map(|e| whole_seconds(e.at)) else { return Vec::new() };
     let mut launched: BTreeMap<(&str, &str), i32> = BTreeMap::new();
     let (mut joined, mut gone): (BTreeMap<&str, i32>, BTreeMap<&str, i32>) = Default::default();
@@ -124,7 +144,7 @@ fn told(instant: &[&Event], mine: &[WorkloadId], pools: &[String]) -> Vec<Moment
         (Kind::FloorsFall, floors_that(false)),
         (Kind::NodesReturned, nodes(&gone)),
     ];
-    all.into_iter().filter(|(_, text)| !text.is_empty()).map(|(kind, text)| Moment { at, kind, text }).collect()
+    all.into_iter().filter(|(_, text)| !text.is_empty()).map(|(kind, text)| Moment { at, kind, text, chapter }).collect()
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {

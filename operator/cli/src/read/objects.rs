@@ -1,11 +1,11 @@
 //! From documents to objects: which kinds are read, how, and what is wrong with them.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
-        autoscaling::v2::HorizontalPodAutoscaler,
+        autoscaling::{v1, v2::HorizontalPodAutoscaler},
         core::v1::{Namespace, Node as ClusterNode, Pod},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Input, Mistake,
+    Input, Mention, Mistake, kubernetes,
     rules::{self, AllRules, Rules},
     schema::Fault,
+    strict::Strict,
     yaml::{self, Content, Node},
 };
 
@@ -53,6 +54,8 @@ pub enum Object {
 pub struct Objects {
     /// What a plan can use.
     pub found: Vec<Object>,
+    /// Everything that is meant to be a workload, also what is not read as one.
+    pub mentions: Vec<Mention>,
     /// Everything that is wrong.
     pub mistakes: Vec<Mistake>,
 }
@@ -111,28 +114,32 @@ impl Reader<'_> {
 
     fn faults(&mut self, place: &Place<'_>, faults: Vec<Fault>) -> bool {
         let none = faults.is_empty();
-        for fault in faults {
-            self.mistake(place, None, Some(&fault.field), fault.message);
+        for Fault { field, message } in faults {
+            let message = as_written(place, &field, message);
+            self.mistake(place, None, Some(&field), message);
         }
         none
     }
 
     fn object(&mut self, place: &Place<'_>, root: &Node, depth: usize) {
         let Content::Map(_) = root.content else {
-            return self.mistake(place, Some(root.line), None, "this is no object: it needs apiVersion, kind and metadata".to_owned());
+            let (whole, item) = (Place { prefix: String::new(), ..place.clone() }, place.prefix.trim_end_matches('.'));
+            return self.mistake(
+                &whole,
+                Some(root.line),
+                Some(item),
+                "this is no object: it needs apiVersion, kind and metadata".to_owned(),
+            );
         };
         let (Some(api_version), Some(kind)) = (root.text("apiVersion"), root.text("kind")) else {
             let missing = if root.text("apiVersion").is_none() { "apiVersion" } else { "kind" };
             let message = "Required value: this is no Kubernetes object without it".to_owned();
             return self.mistake(place, None, Some(missing), message);
         };
-        if let (true, Some(Content::List(items))) = (kind.ends_with("List"), root.get("items").map(|i| &i.content)) {
-            for (n, item) in items.iter().enumerate().filter(|_| depth == 0) {
-                let place = Place { root: Some(item), prefix: format!("items[{n}]."), ..place.clone() };
-                self.object(&place, item, depth + 1);
-            }
-            return;
+        if is_list(kind, root) {
+            return self.list(place, root, depth);
         }
+        self.objects.mentions.extend(Mention::of(place.file, root, self.namespace));
         let mut value = root.json();
         let place = &Place { object: Some(label(kind, &value["metadata"], self.namespace)), ..place.clone() };
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| is_namespaced(kind)) {
@@ -141,10 +148,26 @@ impl Reader<'_> {
         self.kind(place, api_version, kind, value);
     }
 
+    fn list(&mut self, place: &Place<'_>, root: &Node, depth: usize) {
+        if depth > 0 {
+            return self.mistake(place, None, Some("items"), "a List in a List is not read: put its items into the outer one".to_owned());
+        }
+        match root.get("items").map(|items| &items.content) {
+            Some(Content::List(items)) => {
+                for (n, item) in items.iter().enumerate() {
+                    let place = Place { root: Some(item), prefix: format!("items[{n}]."), ..place.clone() };
+                    self.object(&place, item, depth + 1);
+                }
+            }
+            None | Some(Content::Scalar(Value::Null)) => {}
+            Some(_) => self.mistake(place, None, Some("items"), "Invalid value: must be a list: begin each item with '- '".to_owned()),
+        }
+    }
+
     fn kind(&mut self, place: &Place<'_>, api_version: &str, kind: &str, value: Value) {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-        if READ.contains(&(group, kind)) {
-            let faults = [rules::names(&value["metadata"], is_namespaced(kind)), counts(&value["spec"])].concat();
+        if kubernetes::is_read(group, kind) || (group, kind) == (GROUP, "WorkloadPlacement") {
+            let faults = [rules::names(&value["metadata"], is_namespaced(kind)), kubernetes::check(group, version, kind, &value)].concat();
             if !self.faults(place, faults) {
                 return;
             }
@@ -161,17 +184,21 @@ impl Reader<'_> {
                 let message = format!("Unsupported value: {kind:?}: supported values: \"CapacityPool\", \"OnSale\"");
                 return self.mistake(place, None, Some("kind"), message);
             }
-            ("apps", "Deployment") => self.typed(place, &value).map(|o| Object::Deployment(Box::new(o))),
-            ("apps", "StatefulSet") => self.typed(place, &value).map(|o| Object::StatefulSet(Box::new(o))),
-            ("apps", "DaemonSet") => self.typed(place, &value).map(|o| Object::DaemonSet(Box::new(o))),
-            ("autoscaling", "HorizontalPodAutoscaler") => self.typed(place, &value).map(|o| Object::Scaler(Box::new(o))),
+            ("apps", "Deployment") => self.strict(place, &value).map(|o| Object::Deployment(Box::new(o))),
+            ("apps", "StatefulSet") => self.strict(place, &value).map(|o| Object::StatefulSet(Box::new(o))),
+            ("apps", "DaemonSet") => self.strict(place, &value).map(|o| Object::DaemonSet(Box::new(o))),
+            ("autoscaling", "HorizontalPodAutoscaler") => self.scaler(place, version, &value),
             ("keda.sh", "ScaledObject") => {
                 let meta = serde_json::from_value(value["metadata"].clone()).unwrap_or_default();
                 Some(Object::ScaledObject(Box::new((meta, value.clone()))))
             }
-            ("", "Node") => self.typed(place, &value).map(|o| Object::Node(Box::new(o))),
-            ("", "Pod") => self.typed(place, &value).map(|o| Object::Pod(Box::new(o))),
-            ("", "Namespace") => self.typed(place, &value).map(|o| Object::Namespace(Box::new(o))),
+            ("", "Node") => self.strict(place, &value).map(|o| Object::Node(Box::new(o))),
+            ("", "Pod") => self.strict(place, &value).map(|o| Object::Pod(Box::new(o))),
+            ("", "Namespace") => self.strict(place, &value).map(|o| Object::Namespace(Box::new(o))),
+            (other, "OnSale" | "CapacityPool" | "WorkloadPlacement") if kind == "OnSale" || other.starts_with("onsale") => {
+                let message = format!("Unsupported value: {api_version:?}: write {GROUP}/{VERSION}");
+                return self.mistake(place, None, Some("apiVersion"), message);
+            }
             // Other kinds are no matter of a plan.
             _ => None,
         };
@@ -208,16 +235,40 @@ impl Reader<'_> {
         self.faults(place, faults)
     }
 
-    /// As the type that Kubernetes has for it.
-    fn typed<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
-        match serde_path_to_error::deserialize(value) {
-            Ok(object) => Some(object),
-            Err(error) => {
-                let (field, message) = (error.path().to_string(), error.inner().to_string());
-                self.mistake(place, None, Some(if field == "." { "" } else { &field }), format!("Invalid value: {message}"));
-                None
-            }
+    /// The first version of an HPA has what a plan needs under the same names, and fields of its own besides.
+    fn scaler(&mut self, place: &Place<'_>, version: &str, value: &Value) -> Option<Object> {
+        if version == "v1" {
+            self.strict::<v1::HorizontalPodAutoscaler>(place, value)?;
+            let mut newer = value.clone();
+            newer["apiVersion"] = "autoscaling/v2".into();
+            return self.typed(place, &newer).map(|hpa| Object::Scaler(Box::new(hpa)));
         }
+        self.strict(place, value).map(|hpa| Object::Scaler(Box::new(hpa)))
+    }
+
+    /// As the type that Kubernetes has for it, and without fields that it does not know.
+    fn strict<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
+        let unknown = RefCell::default();
+        let object = self.told(place, value, serde_path_to_error::deserialize(Strict::new(value, &unknown)));
+        // What an API server gave holds no slips of the pen, only fields that are younger than this program.
+        let given = value["metadata"]["resourceVersion"].is_string();
+        let unknown = unknown.take().into_iter().filter(|fault| !given && !fault.field.starts_with("status"));
+        object.filter(|_| self.faults(place, unknown.collect()))
+    }
+
+    fn typed<T: DeserializeOwned>(&mut self, place: &Place<'_>, value: &Value) -> Option<T> {
+        self.told(place, value, serde_path_to_error::deserialize(value))
+    }
+
+    fn told<T>(&mut self, place: &Place<'_>, value: &Value, result: Result<T, serde_path_to_error::Error<serde_json::Error>>) -> Option<T> {
+        let error = match result {
+            Ok(object) => return Some(object),
+            Err(error) => error,
+        };
+        let (field, message) = (error.path().to_string(), error.inner().to_string());
+        let field = if field == "." { "" } else { &field };
+        self.mistake(place, None, Some(field), format!("Invalid value: {message}{}", quotes(&message, value, field)));
+        None
     }
 
     /// An object may be written only once: which of two would count, nobody knows.
@@ -239,29 +290,31 @@ impl Reader<'_> {
     }
 }
 
-/// Kubernetes' kinds that are read, by group and kind.
-const READ: [(&str, &str); 9] = [
-    (GROUP, "WorkloadPlacement"),
-    ("apps", "Deployment"),
-    ("apps", "StatefulSet"),
-    ("apps", "DaemonSet"),
-    ("autoscaling", "HorizontalPodAutoscaler"),
-    ("keda.sh", "ScaledObject"),
-    ("", "Node"),
-    ("", "Pod"),
-    ("", "Namespace"),
-];
+/// A `List`, or the list of one kind; other kinds may be called so, too.
+fn is_list(kind: &str, root: &Node) -> bool {
+    kind == "List" || kind.ends_with("List") && root.get("items").is_some_and(|items| matches!(items.content, Content::List(_)))
+}
 
-/// More replicas of one workload than a sale may ask for are a slip of the pen, and would take for ever to plan with.
-fn counts(spec: &Value) -> Vec<Fault> {
-    const MOST: i64 = 10_000;
-    let out = |field: &&str| spec[*field].is_number() && spec[*field].as_i64().is_none_or(|n| !(0..=MOST).contains(&n));
-    let fields = ["replicas", "minReplicas", "minReplicaCount"];
-    let fault = |field: &str| Fault {
-        field: format!("spec.{field}"),
-        message: format!("Invalid value: {}: write a whole number from 0 to {MOST}", spec[field]),
-    };
-    fields.into_iter().filter(out).map(fault).collect()
+/// With a number as it stands in the file.
+fn as_written(place: &Place<'_>, field: &str, message: String) -> String {
+    let Some(root) = place.root else { return message };
+    let value = root.written(field).and_then(|written| Some((written, message.strip_prefix("Invalid value: ")?.split_once(": ")?.1)));
+    value.map_or_else(|| message.clone(), |(written, rest)| format!("Invalid value: {written}: {rest}"))
+}
+
+/// A number or a truth value in quotes, or text without them, is the commonest of all slips.
+fn quotes(message: &str, value: &Value, field: &str) -> String {
+    let steps = field.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+    let expected = |what: &[&str]| what.iter().any(|what| message.ends_with(&format!("expected {what}")));
+    match value.pointer(&steps.fold(String::new(), |path, step| format!("{path}/{step}"))) {
+        Some(Value::String(text))
+            if expected(&["i32", "i64", "a boolean"]) && (text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok()) =>
+        {
+            format!("; write {text} without quotes")
+        }
+        Some(plain @ (Value::Number(_) | Value::Bool(_))) if expected(&["a string"]) => format!("; put it in quotes: \"{plain}\""),
+        _ => String::new(),
+    }
 }
 
 fn is_namespaced(kind: &str) -> bool {

@@ -74,6 +74,11 @@ impl AllRules {
 #[must_use]
 pub fn instant(sale: &OnSale) -> Option<Fault> {
     let spec = sale.spec();
+    // As in 2026-12-05T23:59:60: it would be taken for the second before.
+    if spec.opens_at.get(16..19) == Some(":60") {
+        let message = format!("Invalid value: {:?}: no clock shows second 60; write 59, or 00 of the next minute", spec.opens_at);
+        return Some(Fault { field: "spec.opensAt".to_owned(), message });
+    }
     let error = match onsale_api::time::resolve(&spec.opens_at, spec.time_zone.as_deref()) {
         Ok(opens_at) if is_plannable(opens_at) => return None,
         Ok(opens_at) => {

@@ -73,8 +73,11 @@ fn wrong_type(schema: &Value, value: &Value, path: &str) -> String {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
+    if let ("integer", Value::Number(number)) = (wanted, value) {
+        return format!("Invalid value: {number}: {path} in body must be of type integer; write a whole number{}", bounds(schema));
+    }
     let hint = match (wanted, value) {
-        ("string", Value::Number(_) | Value::Bool(_)) => format!("; put it in quotes: \"{value}\""),
+        ("string", Value::Number(_) | Value::Bool(_)) => as_text(schema, value, path),
         ("integer" | "boolean", Value::String(text)) if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() => {
             format!("; write {text} without quotes")
         }
@@ -84,12 +87,51 @@ fn wrong_type(schema: &Value, value: &Value, path: &str) -> String {
     format!("Invalid value: {found:?}: {path} in body must be of type {wanted}: {found:?}{hint}")
 }
 
+fn bounds(schema: &Value) -> String {
+    match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
+        (Some(least), Some(most)) => format!(" from {least} to {most}"),
+        (Some(least), None) => format!(", at least {least}"),
+        (None, Some(most)) => format!(", at most {most}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// How a plain number or truth value is to be written where text is wanted: in quotes, unless the field's own rules refuse that, too.
+fn as_text(schema: &Value, value: &Value, path: &str) -> String {
+    let rules = || schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let asks = |what: &str| rules().any(|rule| rule["message"].as_str().is_some_and(|message| message.starts_with(what)));
+    let text = value.to_string();
+    let number = value.is_number() && !text.starts_with('-');
+    if number && asks("must be a whole percentage") && value.is_u64() {
+        return format!("; write {text}%");
+    }
+    if number && asks("must be a duration") {
+        return format!("; write {text}{}", unit(path));
+    }
+    // Most rules are one pattern.
+    let pattern = |rule: &Value| rule["rule"].as_str()?.strip_prefix("self.matches('")?.strip_suffix("')").map(str::to_owned);
+    let refuses = |rule: &&Value| pattern(rule).and_then(|p| regex::Regex::new(&p).ok()).is_some_and(|p| !p.is_match(&text));
+    match rules().find(refuses).or_else(|| rules().find(|rule| pattern(rule).is_none())).and_then(|rule| rule["message"].as_str()) {
+        Some(message) => format!("; {message}"),
+        None if schema["enum"].is_array() => String::new(),
+        None => format!("; put it in quotes: \"{text}\""),
+    }
+}
+
+/// The unit that people mean who leave it out.
+fn unit(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("maxLatency" | "rtt") => "ms",
+        Some("sessionLength") => "s",
+        _ => "m",
+    }
+}
+
 fn object(schema: &Value, fields: &serde_json::Map<String, Value>, path: &str, faults: &mut Vec<Fault>) {
     let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if fields.get(required).is_none() {
-            let about =
-                schema["properties"][required]["description"].as_str().and_then(|d| d.split(['\n', '.']).next()).unwrap_or_default();
+            let about = schema["properties"][required]["description"].as_str().map(first_sentence).unwrap_or_default();
             add(faults, &join(required), format!("Required value{}{about}", if about.is_empty() { "" } else { ": " }));
         }
     }
@@ -110,15 +152,29 @@ fn object(schema: &Value, fields: &serde_json::Map<String, Value>, path: &str, f
     }
 }
 
+/// Without its full stop. One within a number or a name ends nothing.
+fn first_sentence(description: &str) -> &str {
+    let line = description.lines().next().unwrap_or_default();
+    line.split(". ").next().unwrap_or_default().trim_end_matches('.')
+}
+
 /// Strict, as `kubectl apply` is: what is misspelt would be dropped without a word.
-fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
-    let nearest = known.iter().map(|k| (distance(key, k), *k)).min().filter(|(d, _)| *d <= 3 && *d < key.chars().count());
-    match nearest {
-        Some((_, nearest)) => format!("unknown field; did you mean {nearest}?"),
+    match nearest(key, known.iter().copied()) {
+        Some(nearest) => format!("unknown field; did you mean {nearest}?"),
         None => format!("unknown field; there are {}", known.join(", ")),
     }
+}
+
+/// The name that was meant, if it is but a slip of the pen away. Of two as near it is the one that begins alike: few slips are in the first letter.
+#[must_use]
+pub fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let begins = |name: &str| name.chars().next().map(|c| c.to_ascii_lowercase());
+    let rated = known.map(|k| (distance(key, k), begins(key) != begins(k), k));
+    rated.min().filter(|(d, ..)| *d <= 3 && *d < key.chars().count()).map(|(.., k)| k)
 }
 
 /// Letters to change, add or leave out between two names, case aside.
@@ -214,6 +270,35 @@ mod tests {
         assert!(fault.message.ends_with("put it in quotes: \"1.6\""), "{}", fault.message);
         let fault = check(&json!({"type": "integer", "format": "int32"}), &json!("4")).remove(0);
         assert!(fault.message.ends_with("write 4 without quotes"), "{}", fault.message);
+    }
+
+    #[test]
+    fn advice_is_good_when_it_is_followed() {
+        let rule = |rule: &str, message: &str| json!({"type": "string", "x-kubernetes-validations": [{"rule": rule, "message": message}]});
+        let percent = rule("self.matches('^(1000|[1-9]?[0-9]{1,2})%$')", "must be a whole percentage such as 10%, from 0% to 1000%");
+        let duration = rule("self == '0' || self.matches('^([0-9]+(h|m|s|ms|us))+$')", "must be a duration such as 1h30m");
+        let money = rule("self.matches('^[0-9]{1,9}([.][0-9]{1,6})?$')", "must be an amount of money in quotes, such as \"70\"");
+        let schema =
+            json!({"type": "object", "properties": {"headroom": percent, "maxLatency": duration, "readyBefore": duration, "cost": money}});
+        let said = |field: &str, value: Value| check(&schema, &json!({field: value})).remove(0).message;
+        for (field, value, advice) in [
+            ("headroom", json!(10), "; write 10%"),
+            ("headroom", json!(0.5), "; must be a whole percentage such as 10%, from 0% to 1000%"),
+            ("maxLatency", json!(1), "; write 1ms"),
+            ("readyBefore", json!(10), "; write 10m"),
+            ("readyBefore", json!(true), "; must be a duration such as 1h30m"),
+            ("cost", json!(0.85), "; put it in quotes: \"0.85\""),
+            ("cost", json!(-1), "; must be an amount of money in quotes, such as \"70\""),
+        ] {
+            assert!(said(field, value.clone()).ends_with(advice), "{advice}: {}", said(field, value));
+        }
+    }
+
+    #[test]
+    fn what_a_required_field_is_ends_with_its_sentence() {
+        let price = json!({"type": "string", "description": "Price for one hour, in quotes such as \"0.85\". Plain text."});
+        let schema = json!({"type": "object", "properties": {"hourlyCost": price}, "required": ["hourlyCost"]});
+        assert_eq!(check(&schema, &json!({})).remove(0).message, "Required value: Price for one hour, in quotes such as \"0.85\"");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Node {
     pub line: usize,
     /// Value.
     pub content: Content,
+    /// The text of a number that is no whole one, or is too large for one: it says more than the value.
+    pub written: Option<Box<str>>,
 }
 
 /// What a node holds.
@@ -78,6 +80,16 @@ impl Node {
     /// The line of a field such as `spec.workloads[0].target`; of the nearest parent that there is, where the field is missing.
     #[must_use]
     pub fn line_of(&self, path: &str) -> usize {
+        self.find(path).0
+    }
+
+    /// A field as it was written, where that says more than its value.
+    #[must_use]
+    pub fn written(&self, path: &str) -> Option<&str> {
+        self.find(path).1?.written.as_deref()
+    }
+
+    fn find(&self, path: &str) -> (usize, Option<&Self>) {
         let (mut node, mut line, mut rest) = (self, self.line, path);
         while !rest.is_empty() {
             rest = rest.strip_prefix('.').unwrap_or(rest);
@@ -89,10 +101,10 @@ impl Node {
                 }),
                 Content::Scalar(_) => None,
             };
-            let Some((next, at, tail)) = step else { return line };
+            let Some((next, at, tail)) = step else { return (line, None) };
             (node, line, rest) = (next, at, tail);
         }
-        line
+        (line, Some(node))
     }
 
     fn size(&self) -> usize {
@@ -117,7 +129,9 @@ pub fn documents(text: &str) -> Vec<Document> {
         match next {
             Ok((event, span)) => builder.take(event, span.start.line()),
             Err(error) => {
-                builder.flaw(error.marker().line(), format!("this is no YAML: {}", error.info()));
+                let more = error.info().contains("<document start>");
+                let hint = if more { "; a line with --- has to be between two documents, also of JSON" } else { "" };
+                builder.flaw(error.marker().line(), format!("this is no YAML: {}{hint}", error.info()));
                 builder.end();
                 break;
             }
@@ -173,14 +187,15 @@ impl Builder {
             Event::DocumentEnd => self.end(),
             Event::Scalar(text, style, anchor, tag) => {
                 let literal = style != ScalarStyle::Plain || tag.is_some_and(|t| t.is_yaml_core_schema_tag("str"));
-                let value = if literal { Value::String(text.into_owned()) } else { resolve(&text) };
-                self.put(Node { line, content: Content::Scalar(value) }, anchor);
+                let value = if literal { Value::String(text.to_string()) } else { resolve(&text) };
+                let written = value.is_f64().then(|| Box::from(&*text));
+                self.put(Node { line, content: Content::Scalar(value), written }, anchor);
             }
             Event::SequenceStart(_, anchor, _) => self.start(line, anchor, Content::List(Vec::new())),
             Event::MappingStart(_, anchor, _) => self.start(line, anchor, Content::Map(Vec::new())),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(Open { line, anchor, content, .. }) = self.open.pop() {
-                    self.put(Node { line, content }, anchor);
+                    self.put(Node { line, content, written: None }, anchor);
                 }
             }
             Event::Alias(anchor) => self.alias(line, anchor),
@@ -200,7 +215,7 @@ impl Builder {
     fn alias(&mut self, line: usize, anchor: usize) {
         let Some(node) = self.anchors.get(&anchor) else {
             self.flaw(line, "an alias of something that is not complete yet: write the value out");
-            self.put(Node { line, content: Content::Scalar(Value::Null) }, 0);
+            self.put(Node { line, content: Content::Scalar(Value::Null), written: None }, 0);
             return;
         };
         self.aliased += node.size();

@@ -1,10 +1,12 @@
 //! The night, rehearsed: the planner's own plans and steps, carried out against a cluster and a cloud that are only a data structure.
 //!
 //! - this file: time; [`steps`]: what each step does; [`pods`]: ReplicaSets, the admission policies and the scheduler in one
+//! - [`night`]: what came of it
 //!
 //! What it takes for granted: the cloud gives what it is asked for, every node joins in its pool's p95, pods are Ready as soon as they are bound, an HPA
 //! wants what it wants today, and nothing refuses an eviction.
 
+mod night;
 mod pods;
 mod steps;
 
@@ -13,11 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use onsale_api::{Phase, onsale::Mode};
 use onsale_planner::{
-    Plan, Snapshot, due, lead, plan,
-    snapshot::{SaleId, WorkloadId},
+    Plan, Snapshot, due, lead,
+    plan::{SalePlan, plan},
+    snapshot::WorkloadId,
 };
 
 use crate::world::World;
+
+pub use night::{Cut, Event, Night, Sample, Shortage, Stay, What};
 
 /// Plans at one instant; the test bed's nights need a handful.
 const MOST_AT_ONCE: usize = 60;
@@ -26,86 +31,11 @@ const MOST: usize = 3_000;
 /// Replicas times nodes at the peak that are rehearsed in a moment; what is larger is told from the plan alone.
 const LARGEST: usize = 1_000_000;
 
-/// Something that people see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A sale enters a phase.
-    Phase(SaleId, Phase),
-    /// Nodes are asked for.
-    Launched {
-        /// Pool.
-        pool: String,
-        /// Instance type.
-        instance_type: String,
-        /// How many.
-        count: i32,
-    },
-    /// Nodes are Ready.
-    Joined {
-        /// Pool.
-        pool: String,
-        /// How many.
-        count: i32,
-    },
-    /// A floor changes.
-    Floor {
-        /// Whose.
-        workload: WorkloadId,
-        /// From.
-        from: i32,
-        /// To.
-        to: i32,
-    },
-    /// Nodes are given back.
-    Terminated {
-        /// Pool.
-        pool: String,
-        /// How many.
-        count: i32,
-    },
-}
-
-/// An event with its instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub what: What,
-}
-
-/// How many there are at an instant, until the next sample.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
-    /// Nodes Ready, by pool.
-    pub nodes: BTreeMap<String, i32>,
-    /// Nodes on their way, by pool.
-    pub launching: BTreeMap<String, i32>,
-    /// Floors.
-    pub floors: BTreeMap<WorkloadId, i32>,
-    /// Ready replicas.
-    pub ready: BTreeMap<WorkloadId, i32>,
-}
-
-/// The night.
-#[derive(Clone, Debug, Default)]
-pub struct Night {
-    /// What happens, in order.
-    pub events: Vec<Event>,
-    /// How many there are, where that changes.
-    pub samples: Vec<(Timestamp, Sample)>,
-    /// Most replicas without a place at once, by sale that met it while it was on, and when.
-    pub unplaced: BTreeMap<SaleId, (i32, Timestamp)>,
-    /// Why it ends early, if it does.
-    pub cut: Option<String>,
-}
-
 /// Rehearses until every sale is over.
 #[must_use]
 pub fn rehearse(world: &World, first: &Plan, now: Timestamp) -> Night {
     if weight(first) > LARGEST {
-        let cut = Some("the sale is too large to be rehearsed in a moment: the times between start and return are left out".to_owned());
-        return Night { cut, ..Night::default() };
+        return Night { cut: Some(Cut::TooLarge), ..Night::default() };
     }
     let mut stage = Stage::new(world, now);
     stage.run();
@@ -142,24 +72,58 @@ impl Stage {
         let mut plans = 0;
         loop {
             let Some(plan) = self.settle(&mut plans) else {
-                self.night.cut = Some(format!("the rehearsal finds no rest at {}: the times after that are left out", self.now));
+                self.night.cut = Some(Cut::Restless(self.now));
                 return;
             };
             self.sample(&plan);
-            for told in plan.sales.iter().filter(|s| s.phase.holds() && s.unplaced > 0) {
-                let worst = self.night.unplaced.entry(told.id.clone()).or_insert((0, self.now));
-                if told.unplaced > worst.0 {
-                    *worst = (told.unplaced, self.now);
-                }
-            }
+            self.note_shortages(&plan);
             if plan.sales.iter().all(|s| is_over(s.phase)) {
                 return;
             }
             let joins = self.joins().into_iter().map(|(at, ..)| at);
             match plan.next_change.into_iter().chain(joins).filter(|t| *t > self.now).min() {
                 Some(wake) => self.now = wake,
-                None => return,
+                None => return self.note_stays(&plan),
             }
+        }
+    }
+
+    /// The worst instant of each sale that lacks a place while it is on, with all that the plan said of it.
+    fn note_shortages(&mut self, plan: &Plan) {
+        for told in plan.sales.iter().filter(|s| s.phase.holds() && s.unplaced > 0) {
+            if self.night.unplaced.get(&told.id).is_some_and(|worst| worst.told.unplaced >= told.unplaced) {
+                continue;
+            }
+            let beside =
+                |other: &&SalePlan| other.id != told.id && other.phase.is_active() && other.pools.iter().any(|p| told.pools.contains(p));
+            let shortage = Shortage {
+                at: self.now,
+                told: told.clone(),
+                workloads: plan.workloads.clone(),
+                others: plan.sales.iter().filter(beside).map(|other| other.id.clone()).collect(),
+            };
+            self.night.unplaced.insert(told.id.clone(), shortage);
+        }
+    }
+
+    /// Nothing more happens: a sale that is not back by now never will be.
+    fn note_stays(&mut self, plan: &Plan) {
+        for told in plan.sales.iter().filter(|s| s.phase.is_active()) {
+            let mut stay = Stay { since: self.now, nodes: BTreeMap::new(), replicas: BTreeMap::new(), frozen: told.frozen.clone() };
+            for pool in self.seen.pools.iter().filter(|p| told.pools.contains(&p.name)) {
+                let rented = pool.instances.iter().flatten().filter(|i| !i.leaving).count();
+                if rented > 0 {
+                    stay.nodes.insert(pool.name.clone(), rented);
+                }
+            }
+            let rented: BTreeSet<&str> = self.seen.known_nodes().filter(|n| n.instance.is_some()).map(|n| n.name.as_str()).collect();
+            for work in &self.seen.workloads {
+                let there = work.pods.iter().filter(|p| p.node.as_deref().is_some_and(|node| rented.contains(node))).count();
+                if there > 0 {
+                    stay.replicas.insert(work.id.clone(), there);
+                }
+            }
+            self.night.stays.insert(told.id.clone(), stay);
         }
     }
 

@@ -1,0 +1,148 @@
+//! Evenings of more than one sale, past midnight, and without an end: what is told is what happens.
+
+#![expect(clippy::unwrap_used, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
+
+use clap::Parser;
+use onsale_cli::{
+    flags::{Command, Flags},
+    run::{Outcome, run},
+    text::Style,
+};
+
+const WEB: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 10
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web, resources: {requests: {cpu: 500m, memory: 1Gi}}}]}
+---
+apiVersion: onsale.dev/v1alpha1
+kind: CapacityPool
+metadata: {name: cloud}
+spec:
+  tier: Region
+  zone: us-west-2a
+  latency: [{site: dc, rtt: 30ms}]
+  leadTime: {p50: 1m, p95: 2m}
+  nodes:
+    ec2:
+      region: us-west-2
+      launchTemplate: {name: web, version: "1"}
+      subnets: [subnet-0abc1234]
+      instanceTypes: [{name: c6i.large, hourlyCost: "0.1", allocatable: {cpu: 1900m, memory: 4Gi}}]
+  limits: {maxNodes: 400}
+  allowedNamespaces: {from: All}
+"#;
+
+const HOME: &str = r#"---
+apiVersion: onsale.dev/v1alpha1
+kind: CapacityPool
+metadata: {name: dc}
+spec:
+  tier: OnPrem
+  zone: dc
+  latency: [{site: dc, rtt: 200us}]
+  nodes: {existing: {selector: {matchLabels: {site: dc}}}}
+  allowedNamespaces: {from: All}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {site: dc}}
+status: {allocatable: {cpu: "20", memory: 40Gi, pods: "200"}, conditions: [{type: Ready, status: "True"}]}
+"#;
+
+fn sale(name: &str, opens_at: &str, peak: i32, more: &str) -> String {
+    format!(
+        "---\napiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  opensAt: \"{opens_at}\"\n  \
+         timeZone: America/Phoenix\n  workloads: [{{target: {{kind: Deployment, name: web}}, peakReplicas: {peak}}}]\n{more}"
+    )
+}
+
+fn plan(manifests: &str, at: &str) -> Outcome {
+    let Command::Plan(flags) = Flags::parse_from(["kubectl-onsale", "plan", "-f", "-"]).command;
+    run(&flags, None, "default", at.parse().unwrap(), &mut manifests.as_bytes(), Style { colour: false })
+}
+
+/// The page of one sale, its lines joined.
+fn page(outcome: &Outcome, sale: &str) -> String {
+    let from = outcome.out.find(&format!("GO  shop/{sale}: ")).unwrap();
+    let page = outcome.out[from..].split("\n\nGO ").next().unwrap();
+    page.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A presale and, an hour later, the general one: each adds to the same floor.
+fn presale_and_general() -> Outcome {
+    let sales = sale("presale", "2026-12-05T10:00:00", 60, "") + &sale("general", "2026-12-05T11:00:00", 120, "");
+    plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z")
+}
+
+#[test]
+fn each_sales_movement_is_a_line_of_its_own() {
+    let outcome = presale_and_general();
+    let (presale, general) = (page(&outcome, "presale"), page(&outcome, "general"));
+    for (page, line) in [
+        (&presale, " floors rise web 10 -> 60, step by step until 09:4"),
+        (&presale, " floors rise web 60 -> 170, step by step until 10:4"),
+        (&general, "11:00:00 floors fall web 170 -> 120, step by step until 11:27:00"),
+        (&general, "12:00:00 floors fall web 120 -> 10, step by step until 12:27:00"),
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+}
+
+#[test]
+fn what_another_sale_keeps_is_not_said_to_be_back() {
+    let outcome = presale_and_general();
+    let (presale, general) = (page(&outcome, "presale"), page(&outcome, "general"));
+    assert!(
+        presale.contains("11:27:00 back what was for this sale is back; for shop/general stay web at 120, 44 nodes in cloud"),
+        "{presale}"
+    );
+    assert!(general.contains("12:27:00 back everything is back as it was"), "{general}");
+}
+
+#[test]
+fn the_tables_say_which_sales_they_count() {
+    let outcome = presale_and_general();
+    let (presale, general) = (page(&outcome, "presale"), page(&outcome, "general"));
+    assert!(
+        presale.contains("its floor reaches 170. REPLICAS counts this sale alone, NODES AND COST what is rented for this sale"),
+        "{presale}"
+    );
+    assert!(general.contains("its floor reaches 170. REPLICAS counts both, NODES AND COST what is rented for this sale"), "{general}");
+}
+
+#[test]
+fn steps_that_end_after_midnight_have_the_date() {
+    let outcome = plan(&format!("{WEB}{HOME}{}", sale("late", "2026-12-05T23:00:00", 60, "  duration: 50m\n")), "2026-12-01T00:00:00Z");
+    assert!(outcome.out.contains("23:50:00  floors fall  web 60 -> 10, step by step until 2026-12-06 00:17:00\n"), "{}", outcome.out);
+}
+
+#[test]
+fn nodes_that_nobody_ever_gives_back_are_a_no_go() {
+    // Nothing but rented nodes: what the Deployment runs when no sale is on has no other place once it was there.
+    let outcome = plan(&format!("{WEB}{}", sale("tour", "2026-12-05T10:00:00", 60, "")), "2026-12-01T00:00:00Z");
+    assert_eq!(outcome.code, 2, "{}", outcome.out);
+    assert!(
+        outcome.out.starts_with("NO-GO  shop/tour: it never comes back: 4 nodes in cloud would stay rented for ever\n"),
+        "{}",
+        outcome.out
+    );
+    let why = "Draining: after 11:27:00 nothing more happens, and it is not back; 4 nodes in cloud stay rented: replicas run there, 10 of web, and find room nowhere else";
+    assert!(outcome.out.contains(why), "{}", outcome.out);
+    for shown in
+        ["11:00:00  floors fall  web 60 -> 10, step by step until 11:27:00\n", "11:27:00  stays        after 11:27:00 nothing more happens"]
+    {
+        assert!(outcome.out.contains(shown), "{}", outcome.out);
+    }
+}
+
+#[test]
+fn a_window_that_is_over_is_told_in_the_sales_zone() {
+    let outcome = plan(&format!("{WEB}{HOME}{}", sale("tour", "2026-11-01T10:00:00", 60, "")), "2026-12-01T00:00:00Z");
+    assert!(outcome.out.contains("its window was over at 2026-11-01 11:00:00 America/Phoenix: nothing would be done"), "{}", outcome.out);
+}
