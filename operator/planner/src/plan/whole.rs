@@ -238,7 +238,7 @@ fn kept_rented(seen: &Indexed<'_>, index: usize, draft: &Draft, pools: &[PoolPla
         (Reason::DemandAboveFloor, message)
     } else {
         let message = format!(
-            "replicas of the baseline fit on no node that is not rented: pool {} keeps nodes until there is room for them, or fewer of them",
+            "replicas of the baseline fit on no node that is not rented: pool {} keeps nodes until others have room for them, or the baseline is lowered",
             pool.name
         );
         (Reason::NoHome, message)
