@@ -108,7 +108,7 @@ pub struct Distance {
     pub pool: String,
     /// Latency of one request there.
     pub latency: GoDuration,
-    /// 0 is nearest; pools within 1 ms share a rank.
+    /// 0 is nearest; pools within 1 ms are equally far: of these existing nodes make up one rank, and rented ones the next.
     pub rank: i32,
 }
 
