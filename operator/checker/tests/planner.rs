@@ -170,6 +170,28 @@ fn once_everything_is_done_there_is_nothing_left_to_do() {
     });
 }
 
+/// Longer than the longest of these nights, in steps of so many minutes.
+const WHOLE_NIGHT: (usize, i64) = (60, 20);
+
+/// Once every sale is over nothing is rented any more, unless a sale says why.
+#[test]
+fn what_is_rented_goes_back_or_it_is_said_why_not() {
+    law(300, &worlds(), |world| {
+        let mut night = Night::new(world);
+        let (steps, minutes) = WHOLE_NIGHT;
+        for _ in 0..steps {
+            let (_, now, _) = night.moment(minutes, Event::Calm);
+            comes_to_rest(&mut night, now)?;
+        }
+        let (seen, now, _) = night.moment(minutes, Event::Calm);
+        let made = plan(&seen, now);
+        let kept = seen.pools.iter().any(|pool| pool.instances.as_ref().is_some_and(|all| all.iter().any(|i| !i.leaving)));
+        let said = made.sales.iter().any(|sale| sale.frozen.is_some());
+        let going_on = made.sales.iter().any(|sale| matches!(sale.phase, Phase::Preparing | Phase::Ready | Phase::Live));
+        if kept && !said && !going_on { Err(format!("at {now}\n{}", words(&seen, &made, &due(&made, &seen, now)))) } else { Ok(()) }
+    });
+}
+
 /// Of plans that are as good, the one that changes what runs the least.
 #[test]
 fn a_replica_more_or_less_changes_little() {

@@ -32,8 +32,9 @@ pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
     let rooms = Rooms::of(&seen, &packing);
     let case = |index| floors::Case { seen: &seen, index, demand: &demands[index], packed: packing.works.get(&index), rooms: &rooms };
     let workloads: Vec<WorkloadPlan> = (0..demands.len()).map(|index| floors::plan(&case(index))).collect();
-    let pools = pool_plans(&seen, &drafts, &demands, &packing, &workloads, &outlook);
-    let sales = sale_plans(&seen, &mut drafts, &packing, &workloads, &pools, &outlook);
+    let needed = needed_at_home(&seen, &drafts, &demands);
+    let pools = pool_plans(&seen, &drafts, &needed, &packing, &workloads, &outlook);
+    let sales = sale_plans(&seen, &mut drafts, &needed, &packing, &workloads, &pools, &outlook);
     let mut next_change = next_change(&seen, &drafts, &demands, &sales, &workloads);
     next_change = launch_rate::next(snapshot, &seen.have, &pools, now).into_iter().chain(next_change).filter(|t| *t > now).min();
     let forecast = |(index, e): (usize, Expected)| Forecast { sale: seen.sales[index].id.clone(), workloads: e.workloads, nodes: e.nodes };
@@ -125,27 +126,29 @@ fn start(seen: &Indexed<'_>, drafts: &mut [Draft], outlook: &mut Outlook) -> boo
 fn pool_plans(
     seen: &Indexed<'_>,
     drafts: &[Draft],
-    demands: &[Demand],
+    needed: &BTreeSet<String>,
     packing: &Packing<'_>,
     workloads: &[WorkloadPlan],
     outlook: &Outlook,
 ) -> Vec<PoolPlan> {
-    let of = |which: fn(Phase) -> bool| -> BTreeSet<&str> {
-        let lists: BTreeMap<usize, &PoolList> = drafts.iter().filter(|d| which(d.phase)).map(|d| (d.pools.number(), &d.pools)).collect();
-        lists.into_values().flat_map(|list| list.iter().map(String::as_str)).collect()
-    };
-    let (held, used) = (of(Phase::holds), of(Phase::is_active));
-    let needed = needed_at_home(seen, demands, &held);
+    let (held, used) = (used_by(drafts, Phase::holds), used_by(drafts, Phase::is_active));
     let mut bins: BTreeMap<&str, Vec<&Bin>> = BTreeMap::new();
     packing.bins().iter().for_each(|bin| bins.entry(&bin.pool).or_default().push(bin));
     let kept = kept(seen, drafts, outlook);
-    let scope = pools::Scope { seen, needed: &needed, kept: &kept, workloads, held: &held, used: &used, scheduled: &outlook.nodes };
+    let scope = pools::Scope { seen, needed, kept: &kept, workloads, held: &held, used: &used, scheduled: &outlook.nodes };
     let of = |index: usize| pools::plan(&scope, index, bins.get(seen.pools[index].name.as_str()).map_or(&[], Vec::as_slice));
     (0..seen.pools.len()).map(of).collect()
 }
 
+/// Pools that sales in these phases may use.
+fn used_by(drafts: &[Draft], which: fn(Phase) -> bool) -> BTreeSet<&str> {
+    let lists: BTreeMap<usize, &PoolList> = drafts.iter().filter(|d| which(d.phase)).map(|d| (d.pools.number(), &d.pools)).collect();
+    lists.into_values().flat_map(|list| list.iter().map(String::as_str)).collect()
+}
+
 /// Instances that would be needed if everything on rented nodes came home; asked only where a pool might have some too many.
-fn needed_at_home(seen: &Indexed<'_>, demands: &[Demand], held: &BTreeSet<&str>) -> BTreeSet<String> {
+fn needed_at_home(seen: &Indexed<'_>, drafts: &[Draft], demands: &[Demand]) -> BTreeSet<String> {
+    let held = used_by(drafts, Phase::holds);
     let given_back = |pool: &Pool| !held.contains(pool.name.as_str()) && pool.instances.as_ref().is_some_and(|i| !i.is_empty());
     if !seen.pools.iter().any(given_back) {
         return BTreeSet::new();
@@ -164,6 +167,7 @@ fn needed_at_home(seen: &Indexed<'_>, demands: &[Demand], held: &BTreeSet<&str>)
 fn sale_plans(
     seen: &Indexed<'_>,
     drafts: &mut [Draft],
+    needed: &BTreeSet<String>,
     packing: &Packing<'_>,
     workloads: &[WorkloadPlan],
     pools: &[PoolPlan],
@@ -184,7 +188,7 @@ fn sale_plans(
         if promote(&plan, draft, index, seen, pools) {
             plan = sales::plan(&scope, index, draft);
         }
-        plan.frozen = sales::frozen(seen, index, draft).or_else(|| kept_rented(seen, index, draft, pools));
+        plan.frozen = sales::frozen(seen, index, draft).or_else(|| kept_rented(seen, index, draft, pools, needed));
         plans.push(plan);
     }
     plans
@@ -225,13 +229,13 @@ fn opened_later(draft: &Draft, now: Timestamp) -> bool {
 }
 
 /// The floors are down, and replicas on rented nodes have no other place: they stay until an HPA lets go of them, or there is room for them at home.
-fn kept_rented(seen: &Indexed<'_>, index: usize, draft: &Draft, pools: &[PoolPlan]) -> Option<super::Waiting> {
+fn kept_rented(seen: &Indexed<'_>, index: usize, draft: &Draft, pools: &[PoolPlan], needed: &BTreeSet<String>) -> Option<super::Waiting> {
     if draft.phase != Phase::Returning || draft.tenths(&seen.sales[index], seen.now) > 0 {
         return None;
     }
-    let kept = |p: &&PoolPlan| draft.pools.contains(&p.name) && p.released && p.ready > i32::try_from(p.surplus.len()).unwrap_or(i32::MAX);
-    let rented = |p: &&PoolPlan| seen.pool(&p.name).is_some_and(|p| p.spec.nodes.ec2.is_some());
-    let pool = pools.iter().filter(rented).find(kept)?;
+    let keeps = |pool: &Pool| pool.instances.iter().flatten().any(|instance| needed.contains(&instance.id));
+    let kept = |p: &&PoolPlan| draft.pools.contains(&p.name) && p.released && seen.pool(&p.name).is_some_and(keeps);
+    let pool = pools.iter().find(kept)?;
     let (reason, message) = if sales::scaled_by_hpa(seen, index) {
         let message =
             format!("workloads still want more replicas than fit on existing nodes: pool {} keeps nodes until they do not", pool.name);
