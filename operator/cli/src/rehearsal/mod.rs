@@ -13,7 +13,7 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use onsale_api::{Phase, onsale::Mode};
+use onsale_api::{OnSaleStatus, Phase, onsale::Mode};
 use onsale_planner::{
     Plan, Snapshot, due, lead,
     plan::{SalePlan, plan},
@@ -151,9 +151,9 @@ impl Stage {
         None
     }
 
-    /// The status writes, as far as the next plan depends on them.
+    /// The status writes, as far as the next plan depends on them; whether a sale moved on in its life, for what waits for that is due now.
     fn remember(&mut self, plan: &Plan) -> bool {
-        let mut changed = false;
+        let mut moved = false;
         for told in &plan.sales {
             let Some(sale) = self.seen.sales.iter_mut().find(|s| s.id == told.id) else { continue };
             let mut status = sale.status.clone();
@@ -165,10 +165,11 @@ impl Stage {
             if status.phase != sale.status.phase {
                 self.night.events.push(Event { at: self.now, what: What::Phase(told.id.clone(), told.phase) });
             }
-            changed |= status != sale.status;
+            let life = |status: &OnSaleStatus| (status.phase.unwrap_or(Phase::Scheduled), status.entered.clone());
+            moved |= life(&status) != life(&sale.status);
             sale.status = status;
         }
-        changed
+        moved
     }
 
     fn tell(&mut self, what: What) {
