@@ -86,8 +86,13 @@ impl Edit {
             Self::Raise => {
                 let more = inner.replicas("seat-map").unwrap_or_default() + 2;
                 scale(inner, "seat-map", more, "kubectl-scale");
-                // Before it was recorded it is what the workload has when no sale is on.
-                (if recorded { as_before } else { field(&kinds::DEPLOYMENTS, more) }, 0)
+                // Before it was recorded, and once it is back, it is what the workload has when no sale is on.
+                let own = if recorded && !["Returning", "Completed"].contains(&inner.phase("tour").as_str()) {
+                    Vec::new()
+                } else {
+                    field(&kinds::DEPLOYMENTS, more)
+                };
+                (own.into_iter().chain(recorded.then_some(as_before).into_iter().flatten()).collect(), 0)
             }
             Self::Recreate => {
                 recreate(inner, &kinds::DEPLOYMENTS);

@@ -42,7 +42,7 @@ const STRAY: Duration = Duration::from_secs(30);
 /// How long a clock is wrong that is set right again.
 const GLITCH: Duration = Duration::from_secs(20);
 /// The operator notices within this time that its clock was set.
-const NOTICED: Duration = Duration::from_secs(10);
+const NOTICED: Duration = Duration::from_secs(12);
 const HOUR: i64 = 3_600;
 
 /// What happens at a write.
