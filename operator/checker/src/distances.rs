@@ -1,6 +1,6 @@
 //! Distances: arithmetic, missing figures, ranks. What a WorkloadPlacement has frozen is accepted as recorded.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use onsale_api::placement::Distance;
 use onsale_planner::{
@@ -60,20 +60,17 @@ fn is_rented(view: &View<'_>, distance: &Distance) -> bool {
 
 /// Every pool within 1 ms of the nearest that is not counted yet is as far as that. Of these existing nodes make up one rank, and rented ones the next.
 fn ranks(view: &View<'_>, work: &WorkloadPlan, found: &mut Vec<Violation>) {
-    let mut groups: Vec<(i64, BTreeSet<bool>)> = Vec::new();
+    // By the nearest that each is as far as, and whether it is rented.
+    let mut ranks: BTreeMap<(i64, bool), Vec<&Distance>> = BTreeMap::new();
+    let mut nearest = None;
     for distance in sorted(work) {
         let micros = distance.latency.micros();
-        match groups.last_mut() {
-            Some((start, kinds)) if micros - *start <= SAME_RANK_MICROS => drop(kinds.insert(is_rented(view, distance))),
-            _ => groups.push((micros, BTreeSet::from([is_rented(view, distance)]))),
-        }
+        let start = nearest.filter(|start| micros - start <= SAME_RANK_MICROS).unwrap_or(micros);
+        nearest = Some(start);
+        ranks.entry((start, is_rented(view, distance))).or_default().push(distance);
     }
-    for distance in sorted(work) {
-        let before = groups.iter().take_while(|(start, _)| distance.latency.micros() - start > SAME_RANK_MICROS);
-        let own = groups.iter().find(|(start, _)| distance.latency.micros() - start <= SAME_RANK_MICROS);
-        let behind = own.is_some_and(|(_, kinds)| kinds.len() > 1 && is_rented(view, distance));
-        let rank = before.map(|(_, kinds)| i32::try_from(kinds.len()).unwrap_or(0)).sum::<i32>() + i32::from(behind);
-        if distance.rank != rank {
+    for (rank, distances) in (0..).zip(ranks.into_values()) {
+        for distance in distances.into_iter().filter(|d| d.rank != rank) {
             let message = format!("pool {} at {} has rank {}, should be {rank}", distance.pool, distance.latency, distance.rank);
             found.push(Violation::new(Rule::Ranks, &work.id, message));
         }

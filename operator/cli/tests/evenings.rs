@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
 
-use clap::Parser;
-use onsale_cli::{
-    flags::{Command, Flags},
-    run::{Outcome, run},
-    text::Style,
-};
+mod shared;
+
+use onsale_cli::run::Outcome;
 
 const WEB: &str = r#"
 apiVersion: apps/v1
@@ -63,8 +60,7 @@ fn sale(name: &str, opens_at: &str, peak: i32, more: &str) -> String {
 }
 
 fn plan(manifests: &str, at: &str) -> Outcome {
-    let Command::Plan(flags) = Flags::parse_from(["kubectl-onsale", "plan", "-f", "-"]).command;
-    run(&flags, None, "default", at.parse().unwrap(), &mut manifests.as_bytes(), Style { colour: false })
+    shared::plan(manifests.as_bytes(), "text", at)
 }
 
 /// The page of one sale, its lines joined.

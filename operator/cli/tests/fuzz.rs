@@ -3,14 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
 
+mod shared;
+
 use std::{fs, path::Path};
 
-use clap::Parser;
-use onsale_cli::{
-    flags::{Command, Flags},
-    run::{Outcome, run},
-    text::Style,
-};
+use onsale_cli::run::Outcome;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -91,9 +88,7 @@ fn cases(cases: u32) -> Config {
 }
 
 fn plan(bytes: &[u8], output: &str) -> Outcome {
-    let flags = Flags::parse_from(["kubectl-onsale", "plan", "-f", "-", "-o", output]);
-    let Command::Plan(flags) = flags.command;
-    run(&flags, None, "default", "2026-12-01T00:00:00Z".parse().unwrap(), &mut &bytes[..], Style { colour: false })
+    shared::plan(bytes, output, "2026-12-01T00:00:00Z")
 }
 
 /// A plan, or an error that says where and what.

@@ -17,7 +17,7 @@ use onsale_api::{OnSaleStatus, Phase, onsale::Mode};
 use onsale_planner::{
     Plan, Snapshot, due, lead,
     plan::{SalePlan, plan},
-    snapshot::WorkloadId,
+    snapshot::{Workload, WorkloadId},
 };
 
 use crate::world::World;
@@ -108,23 +108,24 @@ impl Stage {
 
     /// Nothing more happens: a sale that is not back by now never will be.
     fn note_stays(&mut self, plan: &Plan) {
+        let replicas = self.on_rented_nodes();
         for told in plan.sales.iter().filter(|s| s.phase.is_active()) {
-            let mut stay = Stay { since: self.now, nodes: BTreeMap::new(), replicas: BTreeMap::new(), frozen: told.frozen.clone() };
+            let mut stay = Stay { since: self.now, nodes: BTreeMap::new(), replicas: replicas.clone(), frozen: told.frozen.clone() };
             for pool in self.seen.pools.iter().filter(|p| told.pools.contains(&p.name)) {
                 let rented = pool.instances.iter().flatten().filter(|i| !i.leaving).count();
                 if rented > 0 {
                     stay.nodes.insert(pool.name.clone(), rented);
                 }
             }
-            let rented: BTreeSet<&str> = self.seen.known_nodes().filter(|n| n.instance.is_some()).map(|n| n.name.as_str()).collect();
-            for work in &self.seen.workloads {
-                let there = work.pods.iter().filter(|p| p.node.as_deref().is_some_and(|node| rented.contains(node))).count();
-                if there > 0 {
-                    stay.replicas.insert(work.id.clone(), there);
-                }
-            }
             self.night.stays.insert(told.id.clone(), stay);
         }
+    }
+
+    /// Replicas there, by workload; those without any are left out.
+    fn on_rented_nodes(&self) -> BTreeMap<WorkloadId, usize> {
+        let rented: BTreeSet<&str> = self.seen.known_nodes().filter(|n| n.instance.is_some()).map(|n| n.name.as_str()).collect();
+        let there = |work: &Workload| work.pods.iter().filter(|p| p.node.as_deref().is_some_and(|node| rented.contains(node))).count();
+        self.seen.workloads.iter().map(|work| (work.id.clone(), there(work))).filter(|(_, n)| *n > 0).collect()
     }
 
     /// Plans and acts at this instant until nothing is due.
