@@ -3,7 +3,7 @@
 
 use onsale_api::{Money, pool::InstanceType};
 use onsale_planner::{
-    plan::{PoolPlan, Stage, WorkloadPlan},
+    plan::{Fill, PoolPlan, Stage, WorkloadPlan},
     resources::Resources,
     snapshot::{Node, Pool, TargetState, Workload},
 };
@@ -16,7 +16,7 @@ use crate::{
     room::tolerated,
     share, shared, spending,
     spread::{admitted, by_zone},
-    view::{SaleView, View, declared, less, offer, within},
+    view::{SaleView, View, declared, less, named, offer, within},
 };
 
 /// A new node is timely without doubt when ready-by is this many 95 % lead times away, and `SLACK_SECONDS` more: the planner's own
@@ -51,7 +51,8 @@ pub fn check(view: &View<'_>, found: &mut Vec<Violation>) {
         // Under a spread of the pods' own the order of filling may cost up to `maxSkew` replicas their nearest place, never a place at all.
         let by_distance = work.by_pool.iter().filter(|_| target.zone_skew.is_none());
         for (name, planned) in by_distance {
-            let Some(rank) = access::rank(work, name).filter(|_| view.fresh(index, name, *planned) > 0) else { continue };
+            let moves = view.fresh(index, name, *planned) > 0 && may_leave(view, &case, name);
+            let Some(rank) = access::rank(work, name).filter(|_| moves) else { continue };
             if let Some((pool, place)) = better(view, &case, |other| other < rank, Some(name)) {
                 let message = format!("a replica planned in pool {name} of rank {rank} would be nearer in pool {pool}: {place}");
                 found.push(Violation::new(Rule::NearerPlace, &work.id, message));
@@ -83,6 +84,25 @@ pub fn room_for_headroom<'a>(
 fn stuck(view: &View<'_>, case: &Case<'_>) -> bool {
     let since = |pod: &onsale_planner::snapshot::Pod| view.now.duration_since(pod.created_at);
     case.workload.pods.iter().any(|pod| pod.node.is_none() && since(pod) >= view.seen.settings.unschedulable_after)
+}
+
+/// No rented node in the pool would be left to a sale that may not be able to pay for it: the first that uses a node is charged, and the next when it leaves.
+fn may_leave(view: &View<'_>, case: &Case<'_>, pool: &str) -> bool {
+    let Some((pool, plan)) = view.pool(pool) else { return true };
+    let whose = |index: usize| -> Vec<_> {
+        let work = view.plan.workloads.get(index);
+        view.holding().filter(|(sale, _)| work.is_some_and(|work| named(sale, work).is_some())).map(|(sale, _)| &sale.id).collect()
+    };
+    let ours = whose(case.index);
+    let each = pool.spec.allowed_namespaces.as_ref().is_some_and(|allowed| allowed.max_nodes_each.is_some());
+    let anybody_pays = || !each && declared(pool).iter().all(|kind| budgets_left(view, kind));
+    let stays = |index: &usize| {
+        let theirs = whose(*index);
+        *index == case.index || (ours.len() == 1 && theirs == ours) || (!theirs.is_empty() && anybody_pays())
+    };
+    let left = |fill: &&Fill| fill.instance_type.is_some() && fill.replicas.get(&case.index).is_some_and(|n| *n > 0);
+    let others = |fill: &Fill| fill.replicas.iter().chain(&fill.headroom).filter(|(_, n)| **n > 0).all(|(index, _)| stays(index));
+    plan.fills.iter().filter(left).all(others)
 }
 
 /// A pool of such a rank with room for one more replica, and where.
@@ -215,12 +235,15 @@ fn timely(view: &View<'_>, case: &Case<'_>, pool: &Pool) -> bool {
     let (p50, p95) = crate::lead::seconds(pool);
     let longest = (p95 * LEAD_TIMES).max(p50 * (p95 / p50).powi(SLOWEST)) + SLACK_SECONDS;
     let lead = jiff::SignedDuration::try_from_secs_f64(longest).unwrap_or(jiff::SignedDuration::MAX);
-    let naming = view.holding().filter(|(sale, _)| crate::view::named(sale, case.work).is_some());
+    let naming = view.holding().filter(|(sale, _)| named(sale, case.work).is_some());
     naming.map(|(_, plan)| plan.times).all(|times| times.is_some_and(|t| view.now.duration_until(t.ready_by) >= lead))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use onsale_api::onsale::Budget;
     use onsale_planner::plan::Stage;
 
     use crate::{Rule, testing::night};
@@ -239,6 +262,36 @@ mod tests {
     fn a_nearer_free_place_is_taken() {
         night().passes();
         wasteful().breaks(Rule::NearerPlace);
+    }
+
+    /// A workload of another sale, which may spend so much, has the rest of the far node.
+    fn shared(max: Option<&str>) -> crate::testing::Night {
+        let name = "checkout".to_owned();
+        let budget = max.map(|max| Budget { max_hourly_cost: max.parse().ok(), ..Budget::default() });
+        wasteful()
+            .seen(|s| {
+                let (mut work, mut sale) = (s.workloads[0].clone(), s.sales[0].clone());
+                (work.id.name, work.pods) = (name.clone(), Vec::new());
+                (sale.id.name, sale.uid, sale.spec.budget) = ("presale".into(), "uid-presale".into(), budget);
+                sale.spec.workloads[0].target.name.clone_from(&name);
+                s.workloads.push(work);
+                s.sales.push(sale);
+            })
+            .plan(|p| {
+                let (mut work, mut sale) = (p.workloads[0].clone(), p.sales[0].clone());
+                (work.id.name, sale.id.name) = (name.clone(), "presale".into());
+                work.by_pool = BTreeMap::from([("far".to_owned(), 1)]).into();
+                p.workloads.push(work);
+                p.sales.push(sale);
+                p.pools[1].fills[1].replicas.insert(1, 1);
+            })
+    }
+
+    #[test]
+    fn who_pays_for_a_node_does_not_leave_it_to_one_who_cannot() {
+        assert!(shared(None).finds(Rule::NearerPlace));
+        assert!(shared(Some("9")).finds(Rule::NearerPlace));
+        assert!(!shared(Some("0.10")).finds(Rule::NearerPlace));
     }
 
     #[test]

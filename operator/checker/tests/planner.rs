@@ -1,6 +1,7 @@
 //! The planner against the checker: on random fleets and through whole random nights no plan and no step breaks a rule.
 //!
-//! `ONSALE_CASES=20000 cargo test -p onsale-checker --test planner` looks harder.
+//! Every run plays the same worlds, so that what fails here fails everywhere. `ONSALE_CASES=20000 ONSALE_SEED=7 cargo test -p onsale-checker --test planner` looks
+//! harder, and elsewhere; a failure says its seed.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
 
 #[path = "planner/cloud.rs"]
@@ -22,14 +23,28 @@ use onsale_checker::{Violation, check, check_steps};
 use onsale_planner::{Chain, Plan, Snapshot, Step, due, plan};
 use proptest::{
     prelude::*,
-    test_runner::{Config, TestCaseError, TestError, TestRunner},
+    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
 };
 use seeds::worlds;
 
-/// So many cases, or as many as the environment asks for.
-fn runner(cases: u32) -> TestRunner {
-    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
-    TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() })
+/// Where every run begins unless the environment says otherwise.
+const SEED: u64 = 1;
+
+/// A number from the environment.
+fn asked<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().map(|n| n.parse().unwrap_or_else(|_| panic!("{name} is no number: {n}")))
+}
+
+/// So many cases of a seed, or as many as the environment asks for.
+fn runner(cases: u32, seed: u64) -> TestRunner {
+    let cases = asked("ONSALE_CASES").unwrap_or(cases);
+    TestRunner::new(Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    })
 }
 
 /// Runs the law on random worlds; a failure shows the smallest world that breaks it, in words.
@@ -37,9 +52,12 @@ fn law<S: Strategy>(cases: u32, strategy: &S, holds: impl Fn(S::Value) -> Result
 where
     S::Value: std::fmt::Debug + Clone,
 {
-    let outcome = runner(cases).run(strategy, |world| holds(world).map_err(TestCaseError::fail));
-    if let Err(TestError::Fail(why, world)) = outcome {
-        panic!("{why}\nin the smallest such world:\n{world:?}");
+    let seed = asked("ONSALE_SEED").unwrap_or(SEED);
+    let outcome = runner(cases, seed).run(strategy, |world| holds(world).map_err(TestCaseError::fail));
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(why, world)) => panic!("{why}\nin the smallest such world of seed {seed}:\n{world:?}"),
+        Err(TestError::Abort(why)) => panic!("given up: {why}"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Every sequence of bytes gives a plan or a clear error: any bytes, any text, and manifests that were edited, those of `examples/` among them.
-//! `ONSALE_CASES=20000 cargo test -p onsale-cli --test fuzz` looks longer.
+//! `ONSALE_CASES=20000 ONSALE_SEED=7 cargo test -p onsale-cli --test fuzz` looks longer, and at other input.
 
 #![expect(clippy::unwrap_used, reason = "clippy sees tests only in functions with #[test], and all of this file is one")]
 
@@ -12,7 +12,7 @@ use proptest::{
     collection::vec,
     prelude::*,
     sample::{Index, subsequence},
-    test_runner::{Config, TestCaseError},
+    test_runner::{Config, RngSeed, TestCaseError},
 };
 use serde_json::{Value, json};
 
@@ -81,10 +81,12 @@ spec:
   budget: {maxNodes: 3, maxHourlyCost: "5", maxTotalCost: "9.50"}
 "#;
 
-/// So many cases as take about a second, or as many as the environment asks for.
+/// So many cases as take about a second, or as many as the environment asks for; always the same ones, unless it asks for others.
 fn cases(cases: u32) -> Config {
-    let cases = std::env::var("ONSALE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
-    Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() }
+    let asked = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let cases = asked("ONSALE_CASES").map_or(cases, |n: u64| u32::try_from(n).unwrap_or(u32::MAX));
+    let rng_seed = RngSeed::Fixed(asked("ONSALE_SEED").unwrap_or(1));
+    Config { cases, rng_seed, failure_persistence: None, max_shrink_iters: 500, ..Config::default() }
 }
 
 fn plan(bytes: &[u8], output: &str) -> Outcome {

@@ -365,4 +365,13 @@ mod tests {
         // Eight nodes for both, and one for an overdue one, of which four are there at once: five seconds, and a fourth on top.
         assert_eq!(slow, alone.iter().map(|alone| alone + 7).collect::<Vec<_>>());
     }
+    #[test]
+    fn who_launches_nothing_does_not_wait_for_what_others_launch() {
+        let mut seen = pair("seat-map");
+        (seen.settings.launch_burst, seen.settings.launch_rate) = (1, 1);
+        // All that it wants runs already.
+        seen.sales[0].spec.workloads[0].peak_replicas = 8;
+        let leads = leads(&seen);
+        assert!(leads[0] == 0 && leads[1] > 0, "{leads:?}");
+    }
 }

@@ -84,6 +84,8 @@ impl Asked {
                 let made_up = pace.until_made_up(n) + handed_out(in_region + lead::made_up(n));
                 made_up.max(pace.until_all(n) + handed_out(in_region))
             }
+            // It waits for nothing, however long others do.
+            Self::StandIn { all: 0, .. } => SignedDuration::ZERO,
             Self::StandIn { all, in_region } => pace.until_all(all) + handed_out(in_region),
         }
     }

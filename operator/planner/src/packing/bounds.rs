@@ -197,6 +197,12 @@ impl<'a> Bounds<'a> {
         }
     }
 
+    /// Whether the sale of this workload may be charged for a node that another opened, and leaves.
+    pub fn may_take_over(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
+        self.within_share(work, self.there(&bin.pool)?, bins)?;
+        self.within_budget(work, bin.hourly, bins)
+    }
+
     /// Nodes that are given up and not gone yet, and overdue ones, which may come after all.
     fn given_up(&self, pool: &Pool) -> usize {
         self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len() + have.overdue.len())
@@ -228,6 +234,12 @@ impl<'a> Bounds<'a> {
         if rented().count() + self.given_up(pool) >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
+        self.within_share(work, pool, bins)
+    }
+
+    /// What a namespace may have of the pool.
+    fn within_share(&self, work: &Work, pool: &Pool, bins: &Bins) -> Result<(), Waiting> {
+        let rented = || bins.of_pool(&pool.name).filter(|b| b.counts());
         let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);
         // What nobody uses yet may be used by this namespace before the packing ends.
         let ours = || rented().filter(|b| b.owner.as_ref().is_none_or(|(namespace, _)| *namespace == work.id.namespace)).count();

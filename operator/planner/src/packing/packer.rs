@@ -201,11 +201,17 @@ impl<'a> Packer<'a> {
         moved
     }
 
-    /// Nobody else would be charged for the node that this one leaves: what it costs was weighed against the budget of the one who opened it.
+    /// Whoever would be charged for the node that this one leaves can pay for it: until now it was weighed against the budget of the one who opened it.
     fn may_leave(&self, order: &[&Work], at: usize) -> bool {
         let left = self.taken[at];
-        let whose = |taken: &Taken| order.iter().find(|w| w.index == taken.work).map(|w| (&w.id.namespace, w.sale));
-        !left.charged || self.taken.iter().filter(|t| t.bin == left.bin).all(|t| whose(t) == whose(&left))
+        let mut others = self.taken.iter().enumerate().filter(|(other, taken)| *other != at && taken.bin == left.bin).peekable();
+        if !left.charged || others.peek().is_none() {
+            return true;
+        }
+        let work_of = |work: usize| order.iter().find(|w| w.index == work).filter(|w| w.sale != NO_SALE);
+        let heir = others.find_map(|(_, taken)| work_of(taken.work));
+        let same = |heir: &Work| work_of(left.work).is_some_and(|work| work.sale == heir.sale);
+        heir.is_some_and(|heir| same(heir) || self.bounds.may_take_over(heir, &self.bins.all[left.bin], &self.bins).is_ok())
     }
 
     /// Moves a replica that was placed to another bin. The next in the bin that it leaves takes over the charge; a new node that it leaves empty is none.

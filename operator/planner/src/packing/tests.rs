@@ -96,6 +96,31 @@ fn near_places_are_left_to_those_who_may_not_go_far() {
 }
 
 #[test]
+fn who_pays_for_a_node_leaves_it_to_others_if_they_can_pay() {
+    // Both are sent to one new node in the Local Zone; the seat map of one sale has room on premises, the checkout of the other must not go there.
+    let spread = |budget: Option<&str>| {
+        let mut scene = scene(pools(), &[("seat-map", 0, 1, 3), ("checkout", 0, 1, 12)]);
+        scene.seen.sales.push(sale("presale", vec![wish("checkout", 1).calls("phx", 12).build()]));
+        scene.seen.sales[1].spec.budget =
+            budget.map(|most| onsale_api::onsale::Budget { max_hourly_cost: most.parse().ok(), ..Default::default() });
+        scene.works[1].sale = 1;
+        let lz: Vec<_> = scene.works[1].distances.iter().filter(|d| d.pool == "lz").cloned().collect();
+        scene.works[1].distances = lz.into();
+        let seen = Indexed::new(&scene.seen, at(NOW));
+        let mut packer = Packer::new(&seen, &scene.works, Keep::Bound, false);
+        let order: Vec<&Work> = scene.works.iter().collect();
+        let there = |n: i32| BTreeMap::from([("lz".to_owned(), n)]);
+        let begun = packer.mark();
+        packer.bins.expect(&seen, &scene.works);
+        let placed = packer.guided(&order, begun, &[(0, there(1)), (1, there(1))].into());
+        placed[&0].by_pool.iter().filter(|(_, n)| **n > 0).map(|(pool, _)| pool.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(spread(None), ["dc"]);
+    assert_eq!(spread(Some("0.85")), ["dc"]);
+    assert_eq!(spread(Some("0.84")), ["lz"], "nobody would pay for the node");
+}
+
+#[test]
 fn shares_limits_and_budget_leave_replicas_without_a_place_and_say_why() {
     let mut shared = scene(pools(), &[("seat-map", 0, 40, 3)]);
     shared.works[0].max_per_pool = Some(10);
