@@ -1,6 +1,6 @@
 //! What each pool has now: its nodes and instances, told apart by what they are good for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use onsale_api::names;
@@ -39,13 +39,14 @@ pub fn have<'a>(pool: &'a Pool, seen: &'a Snapshot, now: Timestamp) -> Have<'a> 
         found.ready = nodes.into_iter().filter(|n| n.ready && !n.cordoned).collect();
         return found;
     }
+    let joined: HashMap<&str, &Node> = nodes.into_iter().filter_map(|n| Some((n.instance.as_deref()?, n))).collect();
     let (overdue_after, given_up_after) = (lead::overdue_after(pool), lead::given_up_after(pool));
     for instance in pool.instances.iter().flatten().filter(|i| !i.leaving) {
         // While the nodes are unknown, nobody is too late.
         let age = now.duration_since(instance.launched_at);
         let in_time = seen.nodes.is_none() || age <= given_up_after;
         let overdue = seen.nodes.is_some() && age > overdue_after;
-        match nodes.iter().find(|n| n.instance.as_deref() == Some(&instance.id)) {
+        match joined.get(instance.id.as_str()) {
             Some(node) if node.draining => found.draining.push(node),
             Some(node) if node.ready && !node.cordoned && node.labelled && node.tainted => found.ready.push(node),
             Some(node) if node.cordoned => found.lost.push(node),
@@ -70,22 +71,47 @@ pub struct Running {
     pub ready: Shared<BTreeMap<String, i32>>,
 }
 
-/// Where the workload's pods run; `pool_of` tells the pool of a node.
+/// The pods of one workload that are bound to one node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bound {
+    /// The node's number among those that are known; `None`: a node of no pool, or any number of them.
+    pub node: Option<usize>,
+    /// Pods that are not going.
+    pub stay: i32,
+    /// Those of them that are Ready.
+    pub ready: i32,
+    /// Pods that are going.
+    pub leave: i32,
+}
+
+/// The workload's bound pods by node; `number` tells the number of a known node.
 #[must_use]
-pub fn running<'a>(workload: &Workload, pool_of: impl Fn(&str) -> Option<&'a str>) -> Running {
-    let (mut bound, mut ready) = (BTreeMap::<&str, i32>::new(), BTreeMap::<&str, i32>::new());
-    for (pod, node) in workload.pods.iter().filter(|p| !p.terminating).filter_map(|p| Some((p, p.node.as_deref()?))) {
-        let pool = pool_of(node).unwrap_or_default();
-        *bound.entry(pool).or_default() += 1;
-        if pod.ready {
-            *ready.entry(pool).or_default() += 1;
+pub fn bound(workload: &Workload, number: impl Fn(&str) -> Option<usize>) -> Vec<Bound> {
+    let mut nodes: BTreeMap<Option<usize>, Bound> = BTreeMap::new();
+    for (pod, node) in workload.pods.iter().filter_map(|p| Some((p, p.node.as_deref()?))) {
+        let node = number(node);
+        let on = nodes.entry(node).or_insert(Bound { node, ..Bound::default() });
+        match pod.terminating {
+            true => on.leave += 1,
+            false => (on.stay, on.ready) = (on.stay + 1, on.ready + i32::from(pod.ready)),
         }
     }
-    let named = |counts: &BTreeMap<&str, i32>| -> Shared<BTreeMap<String, i32>> {
-        counts.iter().map(|(pool, n)| ((*pool).to_owned(), *n)).collect::<BTreeMap<_, _>>().into()
+    nodes.into_values().collect()
+}
+
+/// Where a workload's pods run that are bound so; `pool_of` tells the pool of a node.
+#[must_use]
+pub fn running<'a>(bound: &[Bound], pool_of: impl Fn(usize) -> &'a str) -> Running {
+    let by_pool = |of: fn(&Bound) -> i32| -> BTreeMap<String, i32> {
+        let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+        for on in bound.iter().filter(|on| of(on) > 0) {
+            *counts.entry(on.node.map(&pool_of).unwrap_or_default()).or_default() += of(on);
+        }
+        counts.into_iter().map(|(pool, n)| (pool.to_owned(), n)).collect()
     };
-    let all = named(&bound);
-    Running { ready: if ready == bound { all.clone() } else { named(&ready) }, bound: all }
+    let all: Shared<BTreeMap<String, i32>> = by_pool(|on| on.stay).into();
+    let some_are_not = bound.iter().any(|on| on.ready < on.stay);
+    Running { ready: if some_are_not { by_pool(|on| on.ready).into() } else { all.clone() }, bound: all }
 }
 
 /// Labels that a node of the type will have once it joins, as far as they are known before; `None`: nothing is launched in the pool.

@@ -16,7 +16,7 @@ use crate::{
     floors,
     index::Indexed,
     lifecycle::{self, Draft},
-    packing::{Keep, Packed, Packer, Packing, Rooms, Taken, Work},
+    packing::{Bin, Keep, Packed, Packer, Packing, Rooms, Taken, Work},
     plan::WorkloadPlan,
     sales::{self, Opening},
     spending,
@@ -148,9 +148,7 @@ impl<'a> Sweep<'a> {
         packer.taken.clear();
         let mut in_use = BTreeMap::new();
         for bin in packer.bins.all.iter().filter(|b| b.instance_type.is_some() && b.used()) {
-            if let Some(pool) = seen.pool(&bin.pool) {
-                *in_use.entry(pool.name.as_str()).or_default() += 1;
-            }
+            *in_use.entry(seen.snapshot().pools[bin.place].name.as_str()).or_default() += 1;
         }
         Self { seen, drafts, active, packer, rooms, tenants: Vec::new(), in_use }
     }
@@ -197,17 +195,17 @@ impl<'a> Sweep<'a> {
     fn retain(&mut self, stays: impl Fn(&Tenant) -> bool) {
         let (stay, leave): (Vec<Tenant>, Vec<Tenant>) = std::mem::take(&mut self.tenants).into_iter().partition(stays);
         self.tenants = stay;
-        for one in leave.iter().flat_map(|tenant| &tenant.taken) {
-            self.packer.give_back(*one);
-            let bin = &self.packer.bins.all[one.bin];
-            if bin.instance_type.is_some() && !bin.used() {
-                self.in_use.entry(self.pool_of(one)).and_modify(|n| *n -= 1);
+        let taken: Vec<Taken> = leave.into_iter().flat_map(|tenant| tenant.taken).collect();
+        for at in self.packer.give_back(&taken) {
+            let bin = &self.packer.bins.all[at];
+            if bin.instance_type.is_some() {
+                self.in_use.entry(self.pool_of(bin)).and_modify(|n| *n -= 1);
             }
         }
     }
 
-    fn pool_of(&self, taken: &Taken) -> &'a str {
-        self.seen.pool(&self.packer.bins.all[taken.bin].pool).map_or("", |pool| pool.name.as_str())
+    fn pool_of(&self, bin: &Bin) -> &'a str {
+        self.seen.snapshot().pools[bin.place].name.as_str()
     }
 
     /// Puts these on the fleet, packed as one; what each gets, in their order.

@@ -8,7 +8,7 @@ use onsale_api::onsale::SaleWorkload;
 use crate::{
     addresses::Addresses,
     alike::{Alike, PoolList},
-    fleet::{self, Have, Running},
+    fleet::{self, Bound, Have, Running},
     lead::Pace,
     overhead,
     overlay::{self, Term},
@@ -25,7 +25,9 @@ pub struct Indexed<'a> {
     pub now: Timestamp,
     /// What each pool has, in the snapshot's order.
     pub have: Vec<Have<'a>>,
-    /// Where the pods of each workload run, in the snapshot's order.
+    /// On which nodes the pods of each workload are, in the snapshot's order.
+    pub bound: Vec<Vec<Bound>>,
+    /// The same by pool.
     pub running: Vec<Running>,
     /// What pods of no sale's workload take on a new node of each pool, in the snapshot's order.
     overhead: Vec<Resources>,
@@ -44,7 +46,8 @@ pub struct Indexed<'a> {
     /// How fast each pool is, in the snapshot's order.
     pub paces: Vec<Pace>,
     pools: HashMap<&'a str, usize>,
-    nodes: HashMap<&'a str, &'a Node>,
+    all: Vec<&'a Node>,
+    nodes: HashMap<&'a str, usize>,
     instances: HashMap<&'a str, &'a Node>,
     named: Vec<Vec<Option<usize>>>,
     wishes: Vec<Vec<(usize, &'a SaleWorkload)>>,
@@ -73,13 +76,15 @@ impl<'a> Indexed<'a> {
                 }
             }
         }
-        let nodes: HashMap<&str, &Node> = seen.known_nodes().map(|n| (n.name.as_str(), n)).collect();
-        let pool_of = |node: &str| nodes.get(node).map(|n| n.pool.as_str());
+        let all: Vec<&Node> = seen.known_nodes().collect();
+        let nodes: HashMap<&str, usize> = all.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
+        let bound: Vec<Vec<Bound>> = seen.workloads.iter().map(|work| fleet::bound(work, |node| nodes.get(node).copied())).collect();
         Self {
             seen,
             now,
             have: seen.pools.iter().map(|pool| fleet::have(pool, seen, now)).collect(),
-            running: seen.workloads.iter().map(|work| fleet::running(work, pool_of)).collect(),
+            running: bound.iter().map(|work| fleet::running(work, |node| all[node].pool.as_str())).collect(),
+            bound,
             overhead: overhead::of(seen),
             least: seen
                 .workloads
@@ -95,6 +100,7 @@ impl<'a> Indexed<'a> {
             terms: seen.pools.iter().map(overlay::term).collect(),
             paces: seen.pools.iter().map(Pace::of).collect(),
             pools: seen.pools.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect(),
+            all,
             nodes,
             instances: seen.known_nodes().filter_map(|n| Some((n.instance.as_deref()?, n))).collect(),
             named,
@@ -153,6 +159,12 @@ impl<'a> Indexed<'a> {
     /// The node, if it is known.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&'a Node> {
+        self.nodes.get(name).map(|i| self.all[*i])
+    }
+
+    /// The node's number among those that are known, if it is.
+    #[must_use]
+    pub fn node_index(&self, name: &str) -> Option<usize> {
         self.nodes.get(name).copied()
     }
 

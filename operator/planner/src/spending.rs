@@ -23,7 +23,7 @@ use onsale_api::{
 use crate::{
     index::Indexed,
     lifecycle::{Draft, starts_at},
-    packing::{BinState, Packing, bins::declared},
+    packing::{BinState, Packing, nodes::declared},
     plan::{SalePlan, Times},
     snapshot::{Instance, Pool, Sale},
 };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use onsale_api::{GoDuration, Money, Phase, placement::Distance};
 use onsale_planner::{
     Plan,
-    packing::bins,
+    packing::nodes,
     plan::{Forecast, SalePlan, WorkloadPlan},
     snapshot::{Pool, Sale, SaleId, WorkloadId},
 };
@@ -163,7 +163,7 @@ impl View<'_> {
             Some(forecast) => forecast.nodes.get(&pool.name).cloned().unwrap_or_default(),
             None => wanted.unwrap_or_default(),
         };
-        let hourly = |(instance_type, n): (&String, &i32)| bins::declared(pool, instance_type).map(|t| t.hourly_cost.times((*n).into()));
+        let hourly = |(instance_type, n): (&String, &i32)| nodes::declared(pool, instance_type).map(|t| t.hourly_cost.times((*n).into()));
         let existing = i32::try_from(self.world.seen.known_nodes().filter(|n| n.pool == pool.name && n.instance.is_none()).count()).ok();
         let launched = |e: &&rehearsal::Event| matches!(&e.what, rehearsal::What::Launched { pool: p, .. } if *p == pool.name);
         let short = pool.status.shortfalls.iter().map(|s| {

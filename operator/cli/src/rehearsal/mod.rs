@@ -31,14 +31,17 @@ const MOST: usize = 3_000;
 /// Replicas times nodes at the peak that are rehearsed in a moment; what is larger is told from the plan alone.
 const LARGEST: usize = 1_000_000;
 
-/// Rehearses until every sale is over.
+/// Rehearses until every sale is over; `first` is what is planned for this world at this instant.
 #[must_use]
 pub fn rehearse(world: &World, first: &Plan, now: Timestamp) -> Night {
     if weight(first) > LARGEST {
         return Night { cut: Some(Cut::TooLarge), ..Night::default() };
     }
     let mut stage = Stage::new(world, now);
-    stage.run();
+    stage.arrive();
+    // Nothing is planned twice where everybody is live and every pod has its node already.
+    let first = if stage.seen == world.seen { first.clone() } else { plan(&stage.seen, now) };
+    stage.run(first);
     stage.night
 }
 
@@ -68,10 +71,10 @@ impl Stage {
         Self { seen, now, next: 0, moved: true, ordinary: world.ordinary.clone(), night: Night::default() }
     }
 
-    fn run(&mut self) {
-        let mut plans = 0;
+    fn run(&mut self, first: Plan) {
+        let (mut plans, mut next) = (0, first);
         loop {
-            let Some(plan) = self.settle(&mut plans) else {
+            let Some(plan) = self.settle(next, &mut plans) else {
                 self.night.cut = Some(Cut::Restless(self.now));
                 return;
             };
@@ -85,6 +88,7 @@ impl Stage {
                 Some(wake) => self.now = wake,
                 None => return self.note_stays(&plan),
             }
+            next = self.plan();
         }
     }
 
@@ -128,16 +132,25 @@ impl Stage {
         self.seen.workloads.iter().map(|work| (work.id.clone(), there(work))).filter(|(_, n)| *n > 0).collect()
     }
 
-    /// Plans and acts at this instant until nothing is due.
-    fn settle(&mut self, plans: &mut usize) -> Option<Plan> {
+    /// What comes by itself: nodes join, pods find their places.
+    fn arrive(&mut self) {
+        self.join();
+        self.schedule();
+    }
+
+    /// What is planned once everything has come that comes by now.
+    fn plan(&mut self) -> Plan {
+        self.arrive();
+        plan(&self.seen, self.now)
+    }
+
+    /// Acts and plans again at this instant until nothing is due.
+    fn settle(&mut self, mut plan: Plan, plans: &mut usize) -> Option<Plan> {
         for _ in 0..MOST_AT_ONCE {
             *plans += 1;
             if *plans > MOST {
                 return None;
             }
-            self.join();
-            self.schedule();
-            let plan = plan(&self.seen, self.now);
             let chains = due(&plan, &self.seen, self.now);
             let moved = self.remember(&plan);
             if chains.is_empty() && !moved {
@@ -148,6 +161,7 @@ impl Stage {
                     self.carry_out(&chain.key, step);
                 }
             }
+            plan = self.plan();
         }
         None
     }

@@ -52,11 +52,11 @@ impl Stage {
 
     /// Unbound pods go first, then those on the farthest nodes: pod-deletion-cost.
     fn scale(&mut self, index: usize, free: &mut HashMap<String, Resources>) {
-        let pools: HashMap<&str, &str> = self.seen.nodes.iter().flatten().map(|n| (n.name.as_str(), n.pool.as_str())).collect();
         let Some(work) = self.seen.workloads.get_mut(index) else { return };
         let Some(target) = &work.target else { return };
         let wanted = wanted(target);
         if work.pods.len() > wanted {
+            let pools: HashMap<&str, &str> = self.seen.nodes.iter().flatten().map(|n| (n.name.as_str(), n.pool.as_str())).collect();
             // On nodes of no pool they go last.
             let ranks: HashMap<&str, i32> =
                 work.placement.iter().flat_map(|p| &p.spec.distances).map(|d| (d.pool.as_str(), d.rank)).collect();
@@ -114,21 +114,17 @@ impl Stage {
 
     /// On rented nodes: what a drain would have to evict.
     fn count_evictable(&mut self) {
-        let mut here: HashMap<&str, Vec<PodRef>> = HashMap::new();
+        let rented = self.seen.nodes.iter().flatten().filter(|n| n.instance.is_some());
+        let mut here: HashMap<String, Vec<PodRef>> = rented.map(|n| (n.name.clone(), Vec::new())).collect();
         for work in &self.seen.workloads {
             for pod in &work.pods {
-                let Some(node) = &pod.node else { continue };
-                let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                here.entry(node).or_default().push(PodRef {
-                    namespace: work.id.namespace.clone(),
-                    name,
-                    uid,
-                    terminating: pod.terminating,
-                });
+                let Some(here) = pod.node.as_ref().and_then(|node| here.get_mut(node)) else { continue };
+                let (namespace, name, uid) = (work.id.namespace.clone(), pod.name.clone(), pod.uid.clone());
+                here.push(PodRef { namespace, name, uid, terminating: pod.terminating });
             }
         }
         for node in self.seen.nodes.iter_mut().flatten().filter(|n| n.instance.is_some()) {
-            node.evictable = here.remove(node.name.as_str()).unwrap_or_default();
+            node.evictable = here.remove(&node.name).unwrap_or_default();
         }
     }
 }

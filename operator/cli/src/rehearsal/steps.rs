@@ -10,7 +10,7 @@ use onsale_api::{
 use onsale_planner::{
     fleet::labels_of_new,
     index::Indexed,
-    packing::bins,
+    packing::nodes,
     snapshot::{Instance, Node, Placement, PodRef, WorkloadId},
     steps::{ChainKey, Step},
 };
@@ -182,7 +182,7 @@ fn fresh_node(seen: &Indexed<'_>, pool: &str, id: &str) -> Option<Node> {
     Some(Node {
         instance: Some(id.to_owned()),
         labels: labels_of_new(pool, &instance.instance_type)?,
-        allocatable: bins::shape(pool, &instance.instance_type, seen),
+        allocatable: nodes::shape(pool, &instance.instance_type, seen),
         ..Node::new(&format!("node-{id}"), &pool.name)
     })
 }

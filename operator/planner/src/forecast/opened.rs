@@ -66,7 +66,7 @@ impl<'a> Sweep<'a> {
         for one in taken.iter().filter(|one| one.first) {
             let bin = &self.packer.bins.all[one.bin];
             let Some(instance_type) = bin.instance_type.clone() else { continue };
-            let pool = self.pool_of(one);
+            let pool = self.pool_of(bin);
             *opened.nodes.entry(pool).or_default().entry(instance_type).or_default() += 1;
             opened.hourly = opened.hourly + bin.hourly;
             *opened.used.entry(pool).or_default() += 1;

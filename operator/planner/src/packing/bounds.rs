@@ -10,8 +10,10 @@ use onsale_api::{
 
 use super::{
     Work,
-    bins::{Bin, BinState, Bins, declared, may_be_on_new, new_bin, shape},
-    budget, shared,
+    bins::{Bin, BinState, Bins},
+    budget,
+    nodes::{declared, may_be_on_new, new_bin, shape},
+    shared,
 };
 use crate::{fleet::labels_of_new, index::Indexed, plan::Waiting, pools, resources::Resources, snapshot::Pool};
 
@@ -64,13 +66,14 @@ fn no<T>(reason: Reason, message: String) -> Result<T, Waiting> {
 }
 
 impl<'a> Bounds<'a> {
-    fn there(&self, pool: &str) -> Result<&'a Pool, Waiting> {
-        self.seen.pool(pool).map_or_else(|| no(Reason::NoPool, format!("pool {pool} does not exist")), Ok)
+    /// The pool's index.
+    pub fn place(&self, pool: &str) -> Result<usize, Waiting> {
+        self.seen.index_of(pool).map_or_else(|| no(Reason::NoPool, format!("pool {pool} does not exist")), Ok)
     }
 
-    /// Whether replicas that do not run yet may be in the pool at all.
-    pub fn may_be_in(&self, work: &Work, pool: &str) -> Result<(), Waiting> {
-        let pool = self.there(pool)?;
+    /// Whether replicas that do not run yet may be in the pool of this index at all.
+    pub fn may_be_in(&self, work: &Work, place: usize) -> Result<(), Waiting> {
+        let pool = &self.seen.pools[place];
         if work.stuck.contains(&pool.name) {
             return no(
                 Reason::Unschedulable,
@@ -125,14 +128,14 @@ impl<'a> Bounds<'a> {
 
     /// A new node for the workload, `share` of whose replicas still look for a place here: the type that holds them at the lowest price, or
     /// the largest one.
-    pub fn new_node(&self, work: &Work, pool: &str, bins: &Bins, share: i32) -> Result<Bin, Refusal> {
-        let pool = self.there(pool)?;
+    pub fn new_node(&self, work: &Work, place: usize, bins: &Bins, share: i32) -> Result<Bin, Refusal> {
+        let pool = &self.seen.pools[place];
         let Some(ec2) = &pool.spec.nodes.ec2 else { return Err(Refusal::Full) };
         if !work.opens {
             no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name))?;
         }
         self.all_known(work)?;
-        self.within_limits(work, pool, bins)?;
+        self.within_limits(work, place, bins)?;
         let too_large = || Waiting {
             reason: Reason::PodTooLarge,
             message: format!("a pod of {} fits on no instance type of pool {}: add a larger one", work.id.name, pool.name),
@@ -159,16 +162,17 @@ impl<'a> Bounds<'a> {
                 best = Some((smallness, price, instance_type));
             }
         }
-        best.map(|(.., t)| new_bin(pool, t, self.seen, bins.in_pool(&pool.name).len()))
-            .ok_or_else(|| refusal.unwrap_or_else(too_large).into())
+        best.map(|(.., t)| new_bin(place, t, self.seen, bins.in_pool(place).len())).ok_or_else(|| refusal.unwrap_or_else(too_large).into())
     }
 
     /// How many new nodes the pool's limit, its subnets and its quotas leave, were the pool alone, and what each type offers that can be had: an upper bound, without
     /// what namespaces and budgets allow.
     pub fn openable(&self, pool: &str, bins: &Bins) -> (i64, Vec<Resources>) {
-        let Some((pool, ec2)) = self.seen.pool(pool).and_then(|p| Some((p, p.spec.nodes.ec2.as_ref()?))) else { return (0, Vec::new()) };
+        let Some(place) = self.seen.index_of(pool) else { return (0, Vec::new()) };
+        let pool = &self.seen.pools[place];
+        let Some(ec2) = &pool.spec.nodes.ec2 else { return (0, Vec::new()) };
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
-        let rented = bins.of_pool(&pool.name).filter(|b| b.counts()).count() + self.given_up(pool);
+        let rented = bins.of_pool(place).filter(|b| b.counts()).count() + self.given_up(place);
         let left = i64::from(most) - i64::try_from(rented).unwrap_or(i64::MAX);
         let paused = |name: &str| self.short(pool, name).is_some_and(|short| !self.retry || self.seen.now < short.retry_at.0);
         let types: Vec<&InstanceType> = ec2.instance_types.iter().filter(|t| !paused(&t.name)).collect();
@@ -187,25 +191,22 @@ impl<'a> Bounds<'a> {
         if bin.state != BinState::New || bin.used() {
             return Ok(());
         }
-        match (self.seen.pool(&bin.pool), &bin.instance_type) {
-            (Some(pool), Some(instance_type)) => {
-                self.within_limits(work, pool, bins)?;
-                self.within_budget(work, bin.hourly, bins)?;
-                shared::suffice(self.seen, pool, instance_type, bins)
-            }
-            _ => Ok(()),
-        }
+        let Some(instance_type) = &bin.instance_type else { return Ok(()) };
+        self.within_limits(work, bin.place, bins)?;
+        self.within_budget(work, bin.hourly, bins)?;
+        shared::suffice(self.seen, &self.seen.pools[bin.place], instance_type, bins)
     }
 
     /// Whether the sale of this workload may be charged for a node that another opened, and leaves.
     pub fn may_take_over(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
-        self.within_share(work, self.there(&bin.pool)?, bins)?;
+        self.within_share(work, bin.place, bins)?;
         self.within_budget(work, bin.hourly, bins)
     }
 
     /// Nodes that are given up and not gone yet, and overdue ones, which may come after all.
-    fn given_up(&self, pool: &Pool) -> usize {
-        self.seen.have_of(&pool.name).map_or(0, |have| have.never_joined.len() + have.overdue.len())
+    fn given_up(&self, place: usize) -> usize {
+        let have = &self.seen.have[place];
+        have.never_joined.len() + have.overdue.len()
     }
 
     fn holds(&self, work: &Work) -> bool {
@@ -224,22 +225,24 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    fn within_limits(&self, work: &Work, pool: &Pool, bins: &Bins) -> Result<(), Waiting> {
+    fn within_limits(&self, work: &Work, place: usize, bins: &Bins) -> Result<(), Waiting> {
+        let pool = &self.seen.pools[place];
         if pool.deleting {
             return no(Reason::LimitReached, format!("pool {} is being deleted", pool.name));
         }
-        let rented = || bins.of_pool(&pool.name).filter(|b| b.counts());
+        let rented = || bins.of_pool(place).filter(|b| b.counts());
         let most = pool.spec.limits.as_ref().and_then(|l| l.max_nodes).unwrap_or_default();
         // What is given up makes room once it goes, and not before: the cloud may keep it.
-        if rented().count() + self.given_up(pool) >= usize::try_from(most).unwrap_or_default() {
+        if rented().count() + self.given_up(place) >= usize::try_from(most).unwrap_or_default() {
             return no(Reason::LimitReached, format!("limits.maxNodes of pool {} ({most}) is reached: raise it", pool.name));
         }
-        self.within_share(work, pool, bins)
+        self.within_share(work, place, bins)
     }
 
     /// What a namespace may have of the pool.
-    fn within_share(&self, work: &Work, pool: &Pool, bins: &Bins) -> Result<(), Waiting> {
-        let rented = || bins.of_pool(&pool.name).filter(|b| b.counts());
+    fn within_share(&self, work: &Work, place: usize, bins: &Bins) -> Result<(), Waiting> {
+        let pool = &self.seen.pools[place];
+        let rented = || bins.of_pool(place).filter(|b| b.counts());
         let each = pool.spec.allowed_namespaces.as_ref().and_then(|a| a.max_nodes_each);
         // What nobody uses yet may be used by this namespace before the packing ends.
         let ours = || rented().filter(|b| b.owner.as_ref().is_none_or(|(namespace, _)| *namespace == work.id.namespace)).count();
@@ -255,11 +258,12 @@ impl<'a> Bounds<'a> {
     fn within_budget(&self, work: &Work, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
         let budget = budget(self.seen, work.sale);
         // What is rented already and used by nobody yet may be used by this sale before the packing ends, if not by this workload.
-        let reach = |b: &&Bin| bins.reach(work.sale).any(|pool| *pool == b.pool);
-        let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reach(b), |(_, sale)| *sale == work.sale);
+        let reach = bins.reach(work.sale);
+        let reached = |bin: &Bin| reach.is_some_and(|reach| reach.contains(&bin.place));
+        let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reached(b), |(_, sale)| *sale == work.sale);
         let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged);
         // Instances that are overdue are made up for, and paid for all the same.
-        let overdue = || bins.reach(work.sale).flat_map(|pool| self.overdue(pool));
+        let overdue = || reach.into_iter().flatten().flat_map(|place| self.overdue(*place));
         if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
             return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
         }
@@ -275,10 +279,9 @@ impl<'a> Bounds<'a> {
     }
 
     /// Prices of the pool's instances that are overdue.
-    fn overdue(&self, pool: &str) -> impl Iterator<Item = Money> {
-        let instances = self.seen.have_of(pool).into_iter().flat_map(|have| &have.overdue);
-        let pool = self.seen.pool(pool);
-        instances.map(move |i| pool.and_then(|pool| declared(pool, &i.instance_type)).map(|t| t.hourly_cost).unwrap_or_default())
+    fn overdue(&self, place: usize) -> impl Iterator<Item = Money> {
+        let pool = &self.seen.pools[place];
+        self.seen.have[place].overdue.iter().map(move |i| declared(pool, &i.instance_type).map(|t| t.hourly_cost).unwrap_or_default())
     }
 
     /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under

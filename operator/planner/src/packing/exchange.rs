@@ -14,7 +14,7 @@ use super::{
     Keep, Packer, Work,
     bins::Bin,
     flow::{Flow, Row},
-    packer::{Guide, Mark, Most, Placed},
+    packer::{Contents, Guide, Mark, Most, Placed},
 };
 use crate::{resources::Resources, shared::Shared};
 
@@ -50,9 +50,9 @@ pub(super) fn better(packer: &mut Packer<'_>, order: &[&Work], begun: Mark, firs
     if packer.keep == Keep::Existing || !competing(order, &first) {
         return first;
     }
-    let mut best = (worth(packer, order, &first), None, first.clone());
-    for measure in measures(order, &first) {
-        let mut now = best.2.clone();
+    let mut best = Best { worth: worth(packer, order, &first), placed: first, packed: packer.packed(begun) };
+    for measure in measures(order, &best.placed) {
+        let mut now = best.placed.clone();
         let mut room = BTreeMap::new();
         for round in 0..ROUNDS {
             packer.go_back(begun);
@@ -63,20 +63,24 @@ pub(super) fn better(packer: &mut Packer<'_>, order: &[&Work], begun: Mark, firs
             problem.room.clone_from(&room);
             let Some(guide) = problem.solve(&now) else { break };
             now = packer.guided(order, begun, &guide);
-            let reached = worth(packer, order, &now);
-            if reached < best.0 {
-                best = (reached, Some(guide.clone()), now.clone());
+            let worth = worth(packer, order, &now);
+            if worth < best.worth {
+                best = Best { worth, placed: now.clone(), packed: packer.packed(begun) };
             }
             if !problem.learn(&mut room, &guide, &now) {
                 break;
             }
         }
     }
-    packer.go_back(begun);
-    match best.1 {
-        Some(guide) => packer.guided(order, begun, &guide),
-        None => packer.fill(order, begun, None),
-    }
+    packer.restore(begun, best.packed);
+    best.placed
+}
+
+/// The best that is known yet.
+struct Best {
+    worth: Worth,
+    placed: Placed,
+    packed: Contents,
 }
 
 /// Whether somebody is farther than a place that somebody else is to take: otherwise nothing can be exchanged.
@@ -156,7 +160,7 @@ impl<'a> Problem<'a> {
         let room = pools.iter().map(|pool| (pool.clone(), room(packer, pool, measure))).collect();
         let may = |work: &Work, pool: &String| {
             let near = work.distances.iter().any(|d| d.pool == *pool && d.rank >= work.closed);
-            near && packer.bounds.may_be_in(work, pool).is_ok()
+            near && packer.bounds.place(pool).is_ok_and(|place| packer.bounds.may_be_in(work, place).is_ok())
         };
         let open = order.iter().map(|work| pools.iter().map(|pool| may(work, pool)).collect()).collect();
         let held = order.iter().map(|work| packer.bins.held(work.index).cloned().unwrap_or_default()).collect();
@@ -256,7 +260,8 @@ fn room(packer: &Packer<'_>, pool: &str, measure: Measure<'_>) -> i64 {
         Measure::Count => room.pods,
     };
     let of = |room: &Resources| of(room).clamp(0, i64::from(i32::MAX));
-    let here: i64 = packer.bins.of_pool(pool).map(|bin: &Bin| of(&bin.free)).sum();
+    let Ok(place) = packer.bounds.place(pool) else { return 0 };
+    let here: i64 = packer.bins.of_pool(place).map(|bin: &Bin| of(&bin.free)).sum();
     let (nodes, shapes) = packer.bounds.openable(pool, &packer.bins);
     here + nodes.saturating_mul(shapes.iter().map(of).max().unwrap_or_default()).min(i64::from(i32::MAX))
 }

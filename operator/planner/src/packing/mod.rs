@@ -1,6 +1,6 @@
 //! Which replica goes where, and which nodes that takes.
 //!
-//! - this file: the wish and the outcome; [`packer`]: the pass over workloads and ranks; [`bins`]: nodes as bins, existing and new; [`bounds`]: what forbids a
+//! - this file: the wish and the outcome; [`packer`]: the pass over workloads and ranks; [`next`]: where the next replica goes; [`bins`]: nodes as bins, and what is in them; [`nodes`]: what nodes offer; [`bounds`]: what forbids a
 //!   new node; [`shared`]: what pools share: addresses of subnets, the account's quotas; [`exchange`]: who gets the near places that several want, by way of [`flow`]; [`types`]: which types of nodes; [`rooms`]: what is left, by pool
 //!
 //! First workloads by how much latency one of their replicas loses per unit of room when it moves from its nearest to its farthest pool, then rank by rank,
@@ -12,6 +12,8 @@ pub mod bins;
 pub mod bounds;
 mod exchange;
 mod flow;
+mod next;
+pub mod nodes;
 pub mod packer;
 pub mod rooms;
 mod shared;

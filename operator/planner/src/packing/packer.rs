@@ -3,13 +3,15 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    iter,
 };
 
-use onsale_api::{Reason, placement::Distance};
+use onsale_api::Reason;
 
 use super::{
-    BinState, Bins, Keep, NO_SALE, Packed, Taken, Work, add,
-    bounds::{Bounds, Refusal, Zones},
+    Bin, BinState, Bins, Keep, NO_SALE, Packed, Taken, Work, add,
+    bins::Held,
+    bounds::{Bounds, Refusal},
     exchange,
 };
 use crate::{index::Indexed, plan::Waiting, resources::Resources};
@@ -45,23 +47,15 @@ pub struct Mark {
     pub(super) bins: usize,
 }
 
-/// Why pools took no more of a workload, by reason and pool.
-type Blocked<'w> = BTreeMap<(Reason, &'w str), Refusal>;
-
-/// A pool that may take replicas of the workload that is placed now.
-struct Place<'w> {
-    distance: &'w Distance,
-    /// Replicas there, headroom included.
-    count: i32,
-    /// Most replicas there.
-    most: i32,
-    /// Bins before this one have no room: room only shrinks while one workload is placed.
-    from: usize,
-    /// It was asked whether the workload may be there at all.
-    asked: bool,
-    /// Takes no more, for a reason that does not go away while this workload is placed.
-    closed: bool,
+/// What was packed: into which bins, how they are then, and what the workloads hold.
+pub(super) struct Contents {
+    bins: Vec<(usize, Bin)>,
+    held: Vec<(usize, Held)>,
+    taken: Vec<Taken>,
 }
+
+/// Why pools took no more of a workload, by reason and pool.
+pub(super) type Blocked<'w> = BTreeMap<(Reason, &'w str), Refusal>;
 
 impl<'a> Packer<'a> {
     /// The bins of the snapshot with what runs in them; of `works` nothing else is placed yet.
@@ -139,11 +133,18 @@ impl<'a> Packer<'a> {
     fn put<'w>(&mut self, work: &'w Work, mut missing: i32, most: Option<&Most>, blocked: &mut Blocked<'w>) -> i32 {
         let mut places = if missing > 0 { self.places(work, most) } else { return 0 };
         while missing > 0 {
-            let Some(bin) = self.next_place(work, &mut places, missing, blocked) else { break };
-            self.taken.push(self.bins.take(bin, work, true));
-            missing -= 1;
+            let Some((bin, n)) = self.next_place(work, &mut places, missing, blocked) else { break };
+            self.take(bin, work, true, n);
+            missing -= n;
         }
         missing
+    }
+
+    /// Plans so many replicas in a bin, or only keeps their room.
+    fn take(&mut self, bin: usize, work: &Work, replica: bool, n: i32) {
+        let first = self.bins.take(bin, work, replica, n);
+        let others = (1..n).map(|_| Taken { first: false, charged: false, ..first });
+        self.taken.extend(iter::once(first).chain(others));
     }
 
     /// Counts what was placed since.
@@ -152,12 +153,18 @@ impl<'a> Packer<'a> {
             packed.fresh.clear();
             packed.fresh_on_ready.clear();
         }
+        let pools = &self.bounds.seen.pools;
         for ours in self.taken[begun.taken..].chunk_by(|a, b| a.work == b.work) {
             let Some(packed) = ours.first().and_then(|taken| placed.get_mut(&taken.work)) else { continue };
+            let mut counts = vec![(0, 0); pools.len()];
             for bin in ours.iter().map(|taken| &self.bins.all[taken.bin]) {
-                add(&mut packed.fresh, &bin.pool, 1);
-                if bin.state == BinState::Ready {
-                    add(&mut packed.fresh_on_ready, &bin.pool, 1);
+                counts[bin.place].0 += 1;
+                counts[bin.place].1 += i32::from(bin.state == BinState::Ready);
+            }
+            for (pool, (all, ready)) in pools.iter().zip(counts).filter(|(_, (all, _))| *all > 0) {
+                add(&mut packed.fresh, &pool.name, all);
+                if ready > 0 {
+                    add(&mut packed.fresh_on_ready, &pool.name, ready);
                 }
             }
         }
@@ -175,7 +182,6 @@ impl<'a> Packer<'a> {
             }
             self.fill_up(order, &mut placed);
         }
-        self.bins.tidy();
         self.count(&mut placed, begun);
         placed
     }
@@ -192,7 +198,7 @@ impl<'a> Packer<'a> {
                 let mut places = self.places(work, None);
                 places.retain(|place| place.distance.rank < rank);
                 match self.next_place(work, &mut places, 1, &mut Blocked::new()) {
-                    Some(bin) => self.move_to(order, at, bin),
+                    Some((bin, _)) => self.move_to(order, at, bin),
                     None => full_below = rank,
                 }
                 moved |= full_below < rank;
@@ -219,8 +225,8 @@ impl<'a> Packer<'a> {
         let old = self.taken[at];
         let work_of = |taken: &Taken| order.iter().find(|work| work.index == taken.work);
         let Some(work) = work_of(&old) else { return };
-        self.give_back(old);
-        self.taken[at] = self.bins.take(bin, work, true);
+        self.bins.give_back(old, 1, &work.requests);
+        self.taken[at] = self.bins.take(bin, work, true, 1);
         if let Some(heir) = self.taken.iter_mut().find(|t| t.bin == old.bin) {
             heir.first |= old.first;
         }
@@ -239,12 +245,10 @@ impl<'a> Packer<'a> {
 
     /// Undoes everything since.
     pub fn go_back(&mut self, to: Mark) {
-        for taken in self.taken.split_off(to.taken).into_iter().rev() {
-            self.give_back(taken);
-            if taken.charged {
-                self.bins.all[taken.bin].owner = None;
-            }
-        }
+        let since = self.taken.split_off(to.taken);
+        let charged: Vec<usize> = since.iter().filter(|taken| taken.charged).map(|taken| taken.bin).collect();
+        self.give_back(&since);
+        charged.into_iter().for_each(|bin| self.bins.all[bin].owner = None);
         self.bins.truncate(to.bins);
     }
 
@@ -252,11 +256,13 @@ impl<'a> Packer<'a> {
     fn reserve(&mut self, work: &Work) -> (i32, Option<Waiting>) {
         let mut places = if work.reserve > 0 { self.places(work, None) } else { return (0, None) };
         let mut refused = Blocked::new();
-        for left in (1..=work.reserve).rev() {
-            let Some(bin) = self.next_place(work, &mut places, left, &mut refused) else {
+        let mut left = work.reserve;
+        while left > 0 {
+            let Some((bin, n)) = self.next_place(work, &mut places, left, &mut refused) else {
                 return (work.reserve - left, self.first(refused));
             };
-            self.taken.push(self.bins.take(bin, work, false));
+            self.take(bin, work, false, n);
+            left -= n;
         }
         (work.reserve, None)
     }
@@ -270,78 +276,45 @@ impl<'a> Packer<'a> {
         self.bounds.seen.pool(pool).is_some_and(|p| p.spec.nodes.ec2.is_none())
     }
 
-    /// The pools that the workload may use, nearest first.
-    fn places<'w>(&self, work: &'w Work, most: Option<&Most>) -> Vec<Place<'w>> {
-        let counts = self.bins.held(work.index);
-        let open = work.distances.iter().filter(|d| d.rank >= work.closed);
-        let count = |d: &Distance| counts.and_then(|counts| counts.get(&d.pool)).copied().unwrap_or_default();
-        let most = |d: &Distance| most.map_or(i32::MAX, |most| most.get(&d.pool).copied().unwrap_or_default());
-        let place = |distance| Place { distance, count: count(distance), most: most(distance), from: 0, asked: false, closed: false };
-        open.map(place).collect()
-    }
-
-    /// The bin for one more replica: nearest rank first, within the rank the pool that holds fewest.
-    fn next_place<'w>(&mut self, work: &Work, places: &mut [Place<'w>], missing: i32, blocked: &mut Blocked<'w>) -> Option<usize> {
-        let zones = work.zone_skew.map(|skew| (skew, self.bounds.by_zone(places.iter().map(|p| (p.distance.pool.as_str(), p.count)))));
-        let mut rest = places;
-        while let Some(first) = rest.first() {
-            let rank = first.distance.rank;
-            let end = rest.iter().position(|p| p.distance.rank != rank).unwrap_or(rest.len());
-            let (peers, farther) = rest.split_at_mut(end);
-            let share = missing.saturating_add(count(peers.len()) - 1) / count(peers.len());
-            // What is refused for now only may be asked again for the next replica.
-            let mut refused = BTreeSet::new();
-            let next = |peers: &[Place<'_>], refused: &BTreeSet<usize>| {
-                let open = (0..peers.len()).filter(|i| !peers[*i].closed && peers[*i].count < peers[*i].most && !refused.contains(i));
-                open.min_by_key(|i| peers[*i].count)
-            };
-            while let Some(i) = next(peers, &refused) {
-                match self.place_in(work, &mut peers[i], zones.as_ref(), share) {
-                    Ok(bin) => {
-                        peers[i].count += 1;
-                        return Some(bin);
-                    }
-                    Err(refusal) => {
-                        // The pods' own spread over zones lets a pool in again when the others have caught up.
-                        match work.zone_skew {
-                            Some(_) => drop(refused.insert(i)),
-                            None => peers[i].closed = true,
-                        }
-                        blocked.insert((refusal.reason(), &peers[i].distance.pool), refusal);
-                    }
+    /// Undoes some of [`Packer::taken`], in whatever order they were taken; the bins that nothing uses any more.
+    pub fn give_back(&mut self, taken: &[Taken]) -> Vec<usize> {
+        let (mut counts, mut unused) = (vec![0; self.bins.all.len()], Vec::new());
+        for alike in taken.chunk_by(|a, b| (a.work, a.replica) == (b.work, b.replica)) {
+            let Some(target) = &self.bounds.seen.workloads[alike[0].work].target else { continue };
+            let mut firsts = Vec::new();
+            for one in alike {
+                if counts[one.bin] == 0 {
+                    firsts.push(*one);
+                }
+                counts[one.bin] += 1;
+            }
+            for one in firsts {
+                self.bins.give_back(one, std::mem::take(&mut counts[one.bin]), &target.requests);
+                if !self.bins.all[one.bin].used() {
+                    unused.push(one.bin);
                 }
             }
-            rest = farther;
         }
-        None
+        unused
     }
 
-    /// A bin of the pool with room for one replica, opened if need be, or why there is none.
-    fn place_in(&mut self, work: &Work, place: &mut Place<'_>, zones: Option<&(i32, Zones<'_>)>, share: i32) -> Result<usize, Refusal> {
-        let pool = &place.distance.pool;
-        if !place.asked {
-            self.bounds.may_be_in(work, pool)?;
-            place.asked = true;
+    /// What was packed since, to be restored.
+    pub(super) fn packed(&self, begun: Mark) -> Contents {
+        let taken = self.taken[begun.taken..].to_vec();
+        let touched: BTreeSet<usize> = taken.iter().map(|one| one.bin).chain(begun.bins..self.bins.all.len()).collect();
+        let held = taken.iter().map(|one| one.work).collect::<BTreeSet<usize>>();
+        Contents {
+            bins: touched.into_iter().map(|at| (at, self.bins.all[at].clone())).collect(),
+            held: held.into_iter().map(|work| (work, self.bins.held(work).cloned().unwrap_or_default())).collect(),
+            taken,
         }
-        self.bounds.may_hold_more(work, pool, place.count, zones)?;
-        while let Some(at) = self.bins.with_room(self.bounds.seen, pool, place.from, work, self.keep) {
-            let bin = self.bins.in_pool(pool)[at];
-            if self.bounds.may_reopen(work, &self.bins.all[bin], &self.bins).is_ok() {
-                place.from = at;
-                return Ok(bin);
-            }
-            place.from = at + 1;
-        }
-        let bin = self.bounds.new_node(work, pool, &self.bins, share)?;
-        place.from = self.bins.in_pool(pool).len();
-        Ok(self.bins.add(bin))
     }
 
-    /// Undoes one of [`Packer::taken`].
-    pub fn give_back(&mut self, taken: Taken) {
-        if let Some(target) = &self.bounds.seen.workloads[taken.work].target {
-            self.bins.give_back(taken, &target.requests);
-        }
+    /// Packed as it was, instead of what was packed since.
+    pub(super) fn restore(&mut self, begun: Mark, packed: Contents) {
+        self.go_back(begun);
+        self.bins.restore(packed.bins, packed.held);
+        self.taken.extend(packed.taken);
     }
 }
 
@@ -352,6 +325,6 @@ fn sensitivity(work: &Work) -> i64 {
     lost.saturating_mul(1_000) / work.requests.size().max(1)
 }
 
-fn count(n: usize) -> i32 {
+pub(super) fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }

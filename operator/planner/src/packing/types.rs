@@ -7,12 +7,12 @@ use onsale_api::quota;
 
 use super::{
     Bin, Packer, Work,
-    bins::{declared, may_be_on_new, shape},
     bounds::Bounds,
     exchange,
+    nodes::{declared, may_be_on_new, shape},
     packer::{Mark, Placed},
 };
-use crate::{addresses, pools, quotas, resources::Resources, snapshot::Pool};
+use crate::{addresses, pools, quotas, resources::Resources};
 
 impl Packer<'_> {
     /// A node was opened since although another type of its pool holds more of somebody's pods.
@@ -20,8 +20,9 @@ impl Packer<'_> {
         let seen = self.bounds.seen;
         let holds_more = |room: &Resources, than: &Resources| order.iter().any(|w| room.count_of(&w.requests) > than.count_of(&w.requests));
         let larger = |bin: &Bin| {
-            let types = seen.pool(&bin.pool).and_then(|pool| Some((pool, &pool.spec.nodes.ec2.as_ref()?.instance_types)));
-            types.is_some_and(|(pool, types)| types.len() > 1 && types.iter().any(|t| holds_more(&shape(pool, &t.name, seen), &bin.room)))
+            let pool = &seen.pools[bin.place];
+            let types = pool.spec.nodes.ec2.as_ref().map(|ec2| &ec2.instance_types);
+            types.is_some_and(|types| types.len() > 1 && types.iter().any(|t| holds_more(&shape(pool, &t.name, seen), &bin.room)))
         };
         self.bins.all[begun.bins..].iter().any(|bin| bin.used() && larger(bin))
     }
@@ -43,7 +44,7 @@ impl Packer<'_> {
     /// Nodes that were opened since become the cheapest type that holds what is planned on them.
     pub(super) fn shrink(&mut self, begun: Mark) {
         for at in begun.bins..self.bins.all.len() {
-            let position = self.bins.in_pool(&self.bins.all[at].pool).iter().position(|bin| *bin == at);
+            let position = self.bins.in_pool(self.bins.all[at].place).iter().position(|bin| *bin == at);
             if let Some(smaller) = position.and_then(|n| self.bounds.smaller(&self.bins.all[at], n)) {
                 self.bins.all[at] = smaller;
             }
@@ -55,7 +56,7 @@ impl Bounds<'_> {
     /// The new node as the cheapest type of its pool that holds what is planned on it, where that is another one: of a family under the same quota, and
     /// no larger a part of that or of the subnets.
     fn smaller(&self, bin: &Bin, n: usize) -> Option<Bin> {
-        let pool: &Pool = self.seen.pool(&bin.pool).filter(|_| bin.used())?;
+        let pool = Some(&self.seen.pools[bin.place]).filter(|_| bin.used())?;
         let now = declared(pool, bin.instance_type.as_deref()?)?;
         let mut used = bin.room.clone();
         used.add(&bin.free, -1);
