@@ -101,6 +101,41 @@ fn what_another_sale_keeps_is_not_said_to_be_back() {
     assert!(general.contains("12:27:00 back everything is back as it was"), "{general}");
 }
 
+/// As large as the presale, whose nodes it goes on with: 80 of 120 replicas on 27 nodes at 0.10.
+fn general_after_presale(budget: &str) -> Outcome {
+    let more = "  combine: Max\n";
+    let sales =
+        sale("presale", "2026-12-05T10:00:00", 120, more) + &sale("general", "2026-12-05T11:00:00", 120, &format!("{more}{budget}"));
+    plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z")
+}
+
+#[test]
+fn nodes_that_a_sale_hands_over_are_in_the_cost_of_the_next() {
+    let outcome = general_after_presale("");
+    assert_eq!(outcome.code, 0, "{}", outcome.out);
+    let (presale, general) = (page(&outcome, "presale"), page(&outcome, "general"));
+    assert!(presale.contains("27 rented 2.70 4.78 for the whole window"), "{presale}");
+    assert!(!presale.contains("hands over"), "{presale}");
+    // From the end of the presale at 11:00 until the nodes go, the last at 12:21.
+    assert!(general.contains("0 rented 2.70 3.90 for the whole window, 3.90 of it for nodes that another sale hands over"), "{general}");
+}
+
+#[test]
+fn nodes_that_a_sale_hands_over_are_within_the_money_of_the_next_or_it_is_a_no_go() {
+    assert_eq!(general_after_presale("  budget: {maxTotalCost: \"4\"}\n").code, 0);
+    let outcome = general_after_presale("  budget: {maxTotalCost: \"3\"}\n");
+    assert_eq!(outcome.code, 2, "{}", outcome.out);
+    let general = page(&outcome, "general");
+    assert!(general.starts_with("GO shop/general: it would cost more than budget.maxTotalCost"), "{general}");
+    for shown in [
+        "BudgetReached: it would cost 3.90 in all",
+        "budget.maxTotalCost is 3.00: nodes that another sale hands over",
+        "raise it to 4, or shorten duration",
+    ] {
+        assert!(general.contains(shown), "{shown} in {general}");
+    }
+}
+
 #[test]
 fn the_tables_say_which_sales_they_count() {
     let outcome = presale_and_general();

@@ -190,15 +190,35 @@ impl View<'_> {
 
     fn cost(&self, pools: &[PoolPreview]) -> CostPreview {
         let budget = self.sale.spec.budget.clone().unwrap_or_default();
-        let zero = is_over(self.told.phase);
+        let handed_over = self.handed_over();
+        let (hourly, window) = if is_over(self.told.phase) {
+            (Money::default(), Money::default())
+        } else {
+            let rehearsed = handed_over.and_then(|_| self.night.spent.get(&self.told.id)).map(|spent| spent.hourly);
+            (self.told.cost.hourly.max(rehearsed.unwrap_or_default()), self.told.cost.window + handed_over.unwrap_or_default())
+        };
         CostPreview {
-            hourly: if zero { Money::default() } else { self.told.cost.hourly },
-            window: if zero { Money::default() } else { self.told.cost.window },
+            hourly,
+            window,
+            handed_over,
             max_hourly: budget.max_hourly_cost,
             max_total: budget.max_total_cost,
             nodes: pools.iter().flat_map(|p| &p.rented).map(|r| r.count).sum(),
             max_nodes: budget.max_nodes,
         }
+    }
+
+    /// What it pays, when the night is rehearsed, beyond what is planned for it as it starts: the plan of each instant charges it with the nodes that it goes on with
+    /// when another sale is over.
+    pub(super) fn handed_over(&self) -> Option<Money> {
+        let rehearsed = self.night.spent.get(&self.told.id)?.amount.micros();
+        let more = Money::from_micros(rehearsed - self.told.cost.window.micros());
+        (more > Money::default() && self.shares_a_workload()).then_some(more)
+    }
+
+    fn shares_a_workload(&self) -> bool {
+        let mine: Vec<WorkloadId> = self.sale.workload_ids().collect();
+        self.world.seen.sales.iter().any(|sale| sale.id != self.sale.id && sale.workload_ids().any(|id| mine.contains(&id)))
     }
 
     fn samples(&self, from: Timestamp, to: Option<Timestamp>) -> Vec<(Timestamp, rehearsal::Sample)> {

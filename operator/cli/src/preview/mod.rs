@@ -242,6 +242,9 @@ pub struct CostPreview {
     pub hourly: Money,
     /// For the whole window.
     pub window: Money,
+    /// Of that for nodes that other sales hand over when they are over; unset: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<Money>,
     /// The sale's `budget.maxHourlyCost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_hourly: Option<Money>,

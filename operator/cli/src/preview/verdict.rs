@@ -40,6 +40,7 @@ impl View<'_> {
             _ => match (self.night.unplaced.get(&told.id), stay) {
                 (Some(shortage), _) if told.phase != Phase::Returning => (Verdict::NoGo, self.short(shortage)),
                 (_, Some(stay)) => (Verdict::NoGo, format!("it never comes back: {} would stay rented for ever", nodes(stay))),
+                _ if self.too_dear().is_some() => (Verdict::NoGo, "it would cost more than budget.maxTotalCost".to_owned()),
                 _ if told.phase == Phase::Returning => go("it is on its way back"),
                 _ => go("everything it needs can be had in time"),
             },
@@ -59,6 +60,18 @@ impl View<'_> {
         format!("it finds room by itself, but not together with {}: {n} replicas have no place at {at}", names(shortage.others.iter()))
     }
 
+    /// More than `budget.maxTotalCost`, with nodes that are handed over to it: nobody takes those away from replicas that run on them, so that the bound would not hold.
+    fn too_dear(&self) -> Option<Missing> {
+        let (max, more) = (self.sale.spec.budget.as_ref()?.max_total_cost?, self.handed_over()?);
+        let all = self.told.cost.window + more;
+        let whole = (all.micros() + 999_999) / 1_000_000;
+        let message = format!(
+            "it would cost {all} in all, and budget.maxTotalCost is {max}: nodes that another sale hands over at its end, with replicas on them, are charged to this one \
+             from then on; raise it to {whole}, or shorten duration"
+        );
+        (all > max).then_some(Missing { workload: None, replicas: None, reason: Reason::BudgetReached, message, until: None })
+    }
+
     /// What is missing: by the forecast, else in the rehearsal; and what nobody would ever take back.
     pub(super) fn missing(&self, workloads: &[&WorkloadPlan]) -> Vec<Missing> {
         let mut all = missing::missing(self.world, self.told, workloads);
@@ -71,6 +84,7 @@ impl View<'_> {
             let reason = stay.frozen.as_ref().map_or(Reason::Draining, |frozen| frozen.reason);
             all.push(Missing { workload: None, replicas: None, reason, message: self.stays(stay), until: None });
         }
+        all.extend(self.too_dear());
         all
     }
 

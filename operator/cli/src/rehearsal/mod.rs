@@ -22,7 +22,7 @@ use onsale_planner::{
 
 use crate::world::World;
 
-pub use night::{Cut, Event, Night, Sample, Shortage, Stay, What};
+pub use night::{Cut, Event, Night, Sample, Shortage, Spending, Stay, What};
 
 /// Plans at one instant; the test bed's nights need a handful.
 const MOST_AT_ONCE: usize = 60;
@@ -171,6 +171,10 @@ impl Stage {
         let mut moved = false;
         for told in &plan.sales {
             let Some(sale) = self.seen.sales.iter_mut().find(|s| s.id == told.id) else { continue };
+            if let Some(spent) = &told.cost.spent {
+                let night = self.night.spent.entry(told.id.clone()).or_default();
+                (night.amount, night.hourly) = (night.amount.max(spent.amount), night.hourly.max(spent.hourly));
+            }
             let mut status = sale.status.clone();
             status.phase = Some(told.phase);
             status.entered = told.entered.clone();

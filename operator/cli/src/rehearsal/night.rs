@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use onsale_api::Phase;
+use onsale_api::{Money, Phase};
 use onsale_planner::{
     plan::{SalePlan, Waiting, WorkloadPlan},
     snapshot::{SaleId, WorkloadId},
@@ -79,6 +79,8 @@ pub struct Night {
     pub samples: Vec<(Timestamp, Sample)>,
     /// When most replicas were without a place at once, by sale that met it while it was on.
     pub unplaced: BTreeMap<SaleId, Shortage>,
+    /// What each sale that starts pays for rented nodes.
+    pub spent: BTreeMap<SaleId, Spending>,
     /// Sales that never come back: when nothing more happens, they are not over.
     pub stays: BTreeMap<SaleId, Stay>,
     /// Why it ends early, if it does.
@@ -96,6 +98,15 @@ pub struct Shortage {
     pub workloads: Vec<WorkloadPlan>,
     /// Other sales that are on then and may use the same pools.
     pub others: Vec<SaleId>,
+}
+
+/// What a sale pays for rented nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// In all.
+    pub amount: Money,
+    /// Most per hour.
+    pub hourly: Money,
 }
 
 /// What stays of a sale for ever.
