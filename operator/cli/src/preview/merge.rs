@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Kind, Moment};
+use super::{Kind, Moment, Part, timeline::list};
 
 /// Pauses that differ by no more are equal: instants are told in whole seconds.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
@@ -51,8 +51,8 @@ pub fn merge(moments: &[Moment]) -> Vec<Row> {
         match open {
             Some(Some(series)) if series.goes_on(moment) => {
                 series.steps.push(moment);
-                let texts: Vec<&str> = series.steps.iter().map(|m| m.text.as_str()).collect();
-                (rows[series.row].until, rows[series.row].text) = (Some(moment.at), join(&texts));
+                let all = join(series.steps.iter().flat_map(|step| &step.parts));
+                (rows[series.row].until, rows[series.row].text) = (Some(moment.at), list(all.iter().map(Part::to_string)));
                 continue;
             }
             Some(open) => *open = Some(Series { row: rows.len(), steps: vec![moment] }),
@@ -64,38 +64,37 @@ pub fn merge(moments: &[Moment]) -> Vec<Row> {
 }
 
 /// `a 5 -> 4` and `a 4 -> 3` are `a 5 -> 3`; `2 in x` and `3 in x` are `5 in x`.
-fn join(texts: &[&str]) -> String {
-    let mut all: Vec<(String, i64, String)> = Vec::new();
-    for part in texts.iter().flat_map(|t| t.split(", ")) {
-        if let Some((head, to)) = part.split_once(" -> ") {
-            let (name, from) = head.rsplit_once(' ').unwrap_or((head, ""));
-            match all.iter_mut().find(|(n, ..)| n == name) {
-                Some((.., range)) => *range = format!("{} -> {to}", range.split(" -> ").next().unwrap_or_default()),
-                None => all.push((name.to_owned(), 0, format!("{from} -> {to}"))),
+fn join<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<Part> {
+    let mut all: Vec<Part> = Vec::new();
+    for part in parts {
+        let joined = all.iter_mut().any(|before| match (before, part) {
+            (Part::Floor { workload, to, .. }, Part::Floor { workload: same, to: next, .. }) if workload == same => {
+                *to = *next;
+                true
             }
-        } else if let Some((count, pool)) = part.split_once(" in ") {
-            let count: i64 = count.parse().unwrap_or_default();
-            match all.iter_mut().find(|(n, ..)| n == pool) {
-                Some((_, sum, _)) => *sum += count,
-                None => all.push((pool.to_owned(), count, String::new())),
+            (Part::Nodes { pool, count }, Part::Nodes { pool: same, count: more }) if pool == same => {
+                *count += more;
+                true
             }
+            _ => false,
+        });
+        if !joined {
+            all.push(part.clone());
         }
     }
-    let shown =
-        all.into_iter().map(|(name, count, range)| if range.is_empty() { format!("{count} in {name}") } else { format!("{name} {range}") });
-    shown.collect::<Vec<_>>().join(", ")
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn falls(steps: &[(i64, usize, &str)]) -> Vec<(i64, Option<i64>, String)> {
-        let moment = |(at, chapter, text): &(i64, usize, &str)| Moment {
-            at: Timestamp::from_second(*at).unwrap(),
-            kind: Kind::FloorsFall,
-            text: (*text).to_owned(),
-            chapter: *chapter,
+    /// Steps of one floor: second, chapter, from and to.
+    fn falls(steps: &[(i64, usize, i32, i32)]) -> Vec<(i64, Option<i64>, String)> {
+        let moment = |(at, chapter, from, to): &(i64, usize, i32, i32)| {
+            let part = Part::Floor { workload: "web".to_owned(), from: *from, to: *to };
+            let (at, text) = (Timestamp::from_second(*at).unwrap(), part.to_string());
+            Moment { at, kind: Kind::FloorsFall, text, parts: vec![part], chapter: *chapter }
         };
         let moments: Vec<Moment> = steps.iter().map(moment).collect();
         merge(&moments).into_iter().map(|r| (r.at.as_second(), r.until.map(Timestamp::as_second), r.text)).collect()
@@ -103,14 +102,14 @@ mod tests {
 
     #[test]
     fn steps_of_two_movements_are_two_lines() {
-        let steps = [(0, 1, "web 170 -> 140"), (60, 1, "web 140 -> 120"), (3600, 2, "web 120 -> 60"), (3660, 2, "web 60 -> 10")];
+        let steps = [(0, 1, 170, 140), (60, 1, 140, 120), (3600, 2, 120, 60), (3660, 2, 60, 10)];
         let told = [(0, Some(60), "web 170 -> 120".to_owned()), (3600, Some(3660), "web 120 -> 10".to_owned())];
         assert_eq!(falls(&steps), told);
     }
 
     #[test]
     fn another_sales_opening_does_not_break_a_steady_fall() {
-        let steps = [(0, 1, "web 9 -> 8"), (60, 1, "web 8 -> 7"), (120, 2, "web 7 -> 6")];
+        let steps = [(0, 1, 9, 8), (60, 1, 8, 7), (120, 2, 7, 6)];
         assert_eq!(falls(&steps), [(0, Some(120), "web 9 -> 6".to_owned())]);
     }
 }

@@ -1,19 +1,23 @@
 //! What cannot be had, and why.
 
 use onsale_api::Reason;
-use onsale_planner::plan::{SalePlan, Waiting, WorkloadPlan};
+use onsale_planner::{
+    demand,
+    plan::{SalePlan, Waiting, WorkloadPlan},
+    snapshot::WorkloadId,
+};
 
 use super::Missing;
 use crate::world::World;
 
-/// What is missing, workload by workload, then for the sale as a whole.
+/// What is missing, workload by workload, then for the sale as a whole; `sought` are the workloads that it names.
 #[must_use]
-pub fn missing(world: &World, plan: &SalePlan, workloads: &[&WorkloadPlan]) -> Vec<Missing> {
+pub fn missing(world: &World, sought: &[WorkloadId], plan: &SalePlan, workloads: &[&WorkloadPlan]) -> Vec<Missing> {
     let mut all: Vec<Missing> = Vec::new();
     let mut said: Vec<String> = Vec::new();
     for work in workloads.iter().filter(|w| w.unplaced > 0) {
         for why in &work.problems {
-            let (reason, message) = explain(world, why);
+            let (reason, message) = explain(world, sought, why);
             said.push(format!("{}: {}", work.id.name, why.message));
             said.push(why.message.clone());
             let missing =
@@ -24,7 +28,7 @@ pub fn missing(world: &World, plan: &SalePlan, workloads: &[&WorkloadPlan]) -> V
         }
     }
     for why in plan.waiting_for.iter().filter(|w| !said.contains(&w.message) && !remarks(w)) {
-        let (reason, message) = explain(world, why);
+        let (reason, message) = explain(world, sought, why);
         all.push(Missing { workload: None, replicas: None, reason, message, until: why.until });
     }
     if let Some(invalid) = &plan.invalid {
@@ -40,13 +44,13 @@ pub fn remarks(waiting: &Waiting) -> bool {
 }
 
 /// In the words of somebody who has files, not a cluster, before them.
-fn explain(world: &World, why: &Waiting) -> (Reason, String) {
+fn explain(world: &World, sought: &[WorkloadId], why: &Waiting) -> (Reason, String) {
     // What is bounded by the cloud's old word, and not by a launch that it refused.
     let by_word = matches!(why.reason, Reason::AddressesExhausted | Reason::QuotaExhausted) && !why.message.starts_with("pool ");
     let age = world.told.as_ref().filter(|_| by_word).map(|told| format!(" (as of {told})")).unwrap_or_default();
     let message = format!("{}{age}", why.message);
-    if why.reason == Reason::WorkloadNotFound {
-        return (why.reason, not_found(world, &message));
+    if let Some(id) = sought.iter().find(|id| demand::not_found(id) == *why) {
+        return (why.reason, not_found(world, id));
     }
     if world.cluster.is_some() {
         return (why.reason, message);
@@ -67,17 +71,12 @@ fn explain(world: &World, why: &Waiting) -> (Reason, String) {
 }
 
 /// A workload that is nowhere, or that is there under a name which only people take for the same.
-fn not_found(world: &World, message: &str) -> String {
-    // As in `Deployment web does not exist in namespace shop: ...`.
-    let (subject, rest) = message.split_once(" does not exist in namespace ").unwrap_or((message, ""));
-    let (kind, name) = subject.split_once(' ').unwrap_or((subject, ""));
-    let namespace = rest.split(':').next().unwrap_or_default();
-    let alike = world.mentions.iter().find_map(|m| m.differs(kind, namespace, name)).map(|alike| format!("; {alike}")).unwrap_or_default();
-    if world.cluster.is_some() {
-        return format!("{message}{alike}");
+fn not_found(world: &World, id: &WorkloadId) -> String {
+    let kind = format!("{:?}", id.kind);
+    let alike = world.mentions.iter().find_map(|m| m.differs(&kind, &id.namespace, &id.name)).map(|alike| format!("; {alike}"));
+    match (world.cluster.is_some(), alike) {
+        (true, alike) => demand::not_found(id).message + &alike.unwrap_or_default(),
+        (false, Some(alike)) => format!("{kind} {} of namespace {} is in none of the files{alike}", id.name, id.namespace),
+        (false, None) => format!("{kind} {} is in none of the files: add its manifest, or ask the cluster with --cluster", id.name),
     }
-    if alike.is_empty() {
-        return format!("{subject} is in none of the files: add its manifest, or ask the cluster with --cluster");
-    }
-    format!("{subject} of namespace {namespace} is in none of the files{alike}")
 }

@@ -13,6 +13,8 @@ mod placement;
 pub mod timeline;
 mod verdict;
 
+use std::fmt;
+
 use jiff::Timestamp;
 use onsale_api::{GoDuration, Money, Phase, Reason, pool::Tier};
 use serde::Serialize;
@@ -151,9 +153,42 @@ pub struct Moment {
     pub kind: Kind,
     /// What happens.
     pub text: String,
+    /// What moves, for kinds that come step by step: the text says these.
+    #[serde(skip)]
+    pub parts: Vec<Part>,
     /// Phases that sales which have to do with this one have entered before: steps between which there is none are one movement.
     #[serde(skip)]
     pub chapter: usize,
+}
+
+/// Something that moves step by step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The floor of a workload.
+    Floor {
+        /// Whose.
+        workload: String,
+        /// From.
+        from: i32,
+        /// To.
+        to: i32,
+    },
+    /// Nodes of a pool.
+    Nodes {
+        /// Which pool.
+        pool: String,
+        /// How many.
+        count: i32,
+    },
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Floor { workload, from, to } => write!(f, "{workload} {from} -> {to}"),
+            Self::Nodes { pool, count } => write!(f, "{count} in {pool}"),
+        }
+    }
 }
 
 /// One workload.

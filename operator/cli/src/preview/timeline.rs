@@ -9,7 +9,7 @@ use onsale_planner::{
     snapshot::{SaleId, WorkloadId},
 };
 
-use super::{Kind, Moment, Times};
+use super::{Kind, Moment, Part, Times};
 use crate::rehearsal::{Event, Night, What};
 
 /// When a sale entered a phase for the first time after `since`.
@@ -73,7 +73,8 @@ pub fn moments(times: &Times, scope: &Scope<'_>) -> Vec<Moment> {
 
 fn promised(times: &Times, scope: &Scope<'_>) -> Vec<Moment> {
     let whole = if scope.short { "what finds a place" } else { "everything" };
-    let moment = |at: Option<Timestamp>, kind, text: &str| at.map(|at| Moment { at, kind, text: text.to_owned(), chapter: 0 });
+    let moment =
+        |at: Option<Timestamp>, kind, text: &str| at.map(|at| Moment { at, kind, text: text.to_owned(), parts: Vec::new(), chapter: 0 });
     [
         moment(Some(times.starts_at), Kind::Start, &start(times)),
         moment(times.expected_ready_at, Kind::Ready, "everything is Ready, if every node takes the p95 of its pool"),
@@ -125,29 +126,34 @@ fn told(instant: &[Event], scope: &Scope<'_>, chapter: usize) -> Vec<Moment> {
         }
     }
     let near = |pool: &str| pools.iter().position(|p| p == pool);
-    let nodes = |counts: &BTreeMap<&str, i32>| {
+    let nodes = |counts: &BTreeMap<&str, i32>| -> Vec<Part> {
         let mut counts: Vec<_> = counts.iter().collect();
         counts.sort_by_key(|(pool, _)| near(pool));
-        list(counts.into_iter().map(|(pool, n)| format!("{n} in {pool}")))
+        counts.into_iter().map(|(pool, n)| Part::Nodes { pool: (*pool).to_owned(), count: *n }).collect()
     };
     let mut launched: Vec<_> = launched.into_iter().collect();
     launched.sort_by_key(|((pool, _), _)| near(pool));
     let place = |w: &WorkloadId| mine.iter().position(|m| m == w);
     let mut floors: Vec<_> = floors.into_iter().collect();
     floors.sort_by_key(|(w, _)| place(w));
-    let floors_that =
-        |up: bool| list(floors.iter().filter(|(_, (a, b))| a != b && (b > a) == up).map(|(w, (a, b))| format!("{} {a} -> {b}", w.name)));
-    let all = [
-        (Kind::Launch, list(launched.iter().map(|((pool, instance_type), n)| format!("{n} {instance_type} in {pool}")))),
+    let floors_that = |up: bool| -> Vec<Part> {
+        let those = floors.iter().filter(|(_, (from, to))| from != to && (to > from) == up);
+        those.map(|(w, (from, to))| Part::Floor { workload: w.name.clone(), from: *from, to: *to }).collect()
+    };
+    let launches = list(launched.iter().map(|((pool, instance_type), n)| format!("{n} {instance_type} in {pool}")));
+    let moving = [
         (Kind::NodesReady, nodes(&joined)),
         (Kind::FloorsRise, floors_that(true)),
         (Kind::FloorsFall, floors_that(false)),
         (Kind::NodesReturned, nodes(&gone)),
     ];
-    all.into_iter().filter(|(_, text)| !text.is_empty()).map(|(kind, text)| Moment { at, kind, text, chapter }).collect()
+    let moving = moving.into_iter().map(|(kind, parts)| (kind, list(parts.iter().map(Part::to_string)), parts));
+    let all = [(Kind::Launch, launches, Vec::new())].into_iter().chain(moving).filter(|(_, text, _)| !text.is_empty());
+    all.map(|(kind, text, parts)| Moment { at, kind, text, parts, chapter }).collect()
 }
 
-fn list(parts: impl Iterator<Item = String>) -> String {
+/// One after the other, as people write it.
+pub(super) fn list(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 

@@ -74,11 +74,11 @@ impl View<'_> {
 
     /// What is missing: by the forecast, else in the rehearsal; and what nobody would ever take back.
     pub(super) fn missing(&self, workloads: &[&WorkloadPlan]) -> Vec<Missing> {
-        let mut all = missing::missing(self.world, self.told, workloads);
+        let sought: Vec<WorkloadId> = self.sale.workload_ids().collect();
+        let mut all = missing::missing(self.world, &sought, self.told, workloads);
         if let Some(shortage) = self.night.unplaced.get(&self.told.id).filter(|_| self.told.unplaced == 0) {
-            let mine: Vec<WorkloadId> = self.sale.workload_ids().collect();
-            let then: Vec<&WorkloadPlan> = shortage.workloads.iter().filter(|w| mine.contains(&w.id)).collect();
-            all.extend(missing::missing(self.world, &shortage.told, &then));
+            let then: Vec<&WorkloadPlan> = shortage.workloads.iter().filter(|w| sought.contains(&w.id)).collect();
+            all.extend(missing::missing(self.world, &sought, &shortage.told, &then));
         }
         if let Some(stay) = self.night.stays.get(&self.told.id).filter(|stay| !stay.nodes.is_empty()) {
             let reason = stay.frozen.as_ref().map_or(Reason::Draining, |frozen| frozen.reason);
