@@ -21,21 +21,28 @@ pub struct QuantityError {
     text: String,
 }
 
-/// Decimal and binary suffixes with their size in thousandths.
-const SUFFIXES: [(&str, i128); 13] = [
-    ("Ki", 1_000 << 10),
-    ("Mi", 1_000 << 20),
-    ("Gi", 1_000 << 30),
-    ("Ti", 1_000 << 40),
-    ("Pi", 1_000 << 50),
-    ("Ei", 1_000 << 60),
-    ("m", 1),
-    ("k", 1_000_000),
-    ("M", 1_000_000_000),
-    ("G", 1_000_000_000_000),
-    ("T", 1_000_000_000_000_000),
-    ("P", 1_000_000_000_000_000_000),
-    ("E", 1_000_000_000_000_000_000_000),
+/// The smallest unit that Kubernetes knows, of which there are so many in one.
+const NANO: i128 = 1_000_000_000;
+/// Of these, a thousandth.
+const MILLI: i128 = NANO / 1_000;
+
+/// Decimal and binary suffixes with their size in billionths.
+const SUFFIXES: [(&str, i128); 15] = [
+    ("Ki", NANO << 10),
+    ("Mi", NANO << 20),
+    ("Gi", NANO << 30),
+    ("Ti", NANO << 40),
+    ("Pi", NANO << 50),
+    ("Ei", NANO << 60),
+    ("n", 1),
+    ("u", 1_000),
+    ("m", MILLI),
+    ("k", NANO * 1_000),
+    ("M", NANO * 1_000_000),
+    ("G", NANO * 1_000_000_000),
+    ("T", NANO * 1_000_000_000_000),
+    ("P", NANO * 1_000_000_000_000_000),
+    ("E", NANO * 1_000_000_000_000_000_000),
 ];
 
 impl Amount {
@@ -67,10 +74,11 @@ fn split_suffix(text: &str) -> Option<(&str, i128)> {
     }
     match text.split_once(['e', 'E']) {
         Some((number, exponent)) => {
-            let exponent: u32 = exponent.trim_start_matches('+').parse().ok().filter(|e| *e <= 18)?;
-            Some((number, 1_000 * 10_i128.pow(exponent)))
+            // Ten to the minus ninth is the smallest unit there is.
+            let exponent: i32 = exponent.parse().ok().filter(|e| (-9..=18).contains(e))?;
+            Some((number, 10_i128.pow(u32::try_from(exponent + 9).ok()?)))
         }
-        None => Some((text, 1_000)),
+        None => Some((text, NANO)),
     }
 }
 
@@ -84,7 +92,8 @@ fn scaled(number: &str, size: i128) -> Option<i128> {
     }
     let ten = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
     let value: i128 = format!("{whole}{fraction}").parse().ok()?;
-    Some(value.checked_mul(size)?.checked_add(ten - 1)?.div_euclid(ten))
+    let part = ten * MILLI;
+    Some(value.checked_mul(size)?.checked_add(part - 1)?.div_euclid(part))
 }
 
 impl fmt::Display for Amount {
@@ -126,7 +135,7 @@ impl JsonSchema for Amount {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             // A pattern and no CEL rule: CEL takes an int-or-string for as long as a request may be, and refuses the rule for its cost.
-            "pattern": r"^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[mkMGTPE]|[eE][0-9]+)?$",
+            "pattern": r"^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
         })
     }
 }
@@ -137,13 +146,29 @@ mod tests {
 
     #[test]
     fn reads_what_kubernetes_reads() {
-        for (text, milli) in
-            [("15890m", 15_890), ("1.5", 1_500), ("2k", 2_000_000), ("1Ki", 1_024_000), ("0.1m", 1), ("1e3", 1_000_000), ("1E", i64::MAX)]
-        {
+        for (text, milli) in [
+            ("15890m", 15_890),
+            ("1.5", 1_500),
+            ("2k", 2_000_000),
+            ("1Ki", 1_024_000),
+            ("0.1m", 1),
+            ("1e3", 1_000_000),
+            ("1E", i64::MAX),
+            ("100u", 1),
+            ("2500u", 3),
+            ("1n", 1),
+            ("4000000n", 4),
+            ("1e-3", 1),
+            ("5E-1", 500),
+            ("1.5e+3", 1_500_000),
+            ("0n", 0),
+            ("123456789.123456789Gi", i64::MAX),
+            ("7.75Gi", 7_936 * 1_024 * 1_024 * 1_000),
+        ] {
             assert_eq!(text.parse::<Amount>().unwrap().milli(), milli, "{text}");
         }
         assert_eq!("28Gi".parse::<Amount>().unwrap().units(), 28 << 30);
-        for text in ["", "abc", "-1", "1 Gi", "1.2.3", "Gi", "1GB"] {
+        for text in ["", "abc", "-1", "1 Gi", "1.2.3", "Gi", "1GB", "1e-10", "1e", "1nn", "1e--1"] {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
     }

@@ -170,20 +170,39 @@ fn told(text: &str) -> Vec<String> {
     read(&[Input { name: "a.yaml".into(), text: text.into() }], "default").mistakes.iter().map(ToString::to_string).collect()
 }
 
+/// A sale with this peak.
+fn peak(written: &str) -> String {
+    format!(
+        "apiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {{name: a}}\nspec:\n  opensAt: \"2026-12-05T10:00:00Z\"\n  workloads:\n  \
+         - {{target: {{kind: Deployment, name: a}}, peakReplicas: {written}}}\n"
+    )
+}
+
 #[test]
 fn a_number_that_is_no_whole_one_is_shown_as_it_was_written() {
-    for written in ["1e2", "100.0", "99999999999999999999"] {
-        let said = told(&format!(
-            "apiVersion: onsale.dev/v1alpha1\nkind: OnSale\nmetadata: {{name: a}}\nspec:\n  opensAt: \"2026-12-05T10:00:00Z\"\n  workloads:\n  \
-             - {{target: {{kind: Deployment, name: a}}, peakReplicas: {written}}}\n"
-        ));
+    for written in ["1.50", "15e-1", "99999999999999999999"] {
+        let said = told(&peak(written));
         let wanted = format!(
             "Invalid value: {written}: spec.workloads[0].peakReplicas in body must be of type integer; write a whole number from 1 to 10000"
         );
         assert!(said.len() == 1 && said[0].ends_with(&wanted), "{said:?}");
     }
-    let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 1e3}\n";
-    assert!(told(hpa)[0].contains("spec.maxReplicas: Invalid value: 1e3: write a whole number from 1 to "), "{:?}", told(hpa));
+    let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 1.5e0}\n";
+    assert!(told(hpa)[0].contains("spec.maxReplicas: Invalid value: 1.5e0: write a whole number from 1 to "), "{:?}", told(hpa));
+}
+
+/// As `kubectl apply` sends them.
+#[test]
+fn a_whole_number_may_be_written_as_a_float() {
+    for written in ["1e2", "100.0"] {
+        assert_eq!(told(&peak(written)), Vec::<String>::new());
+    }
+    let said = told(&peak("2e4"));
+    assert!(
+        said.len() == 1
+            && said[0].contains("Invalid value: 2e4: spec.workloads[0].peakReplicas in body should be less than or equal to 10000"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let literal = style != ScalarStyle::Plain || tag.is_some_and(|t| t.is_yaml_core_schema_tag("str"));
                 let value = if literal { Value::String(text.to_string()) } else { resolve(&text) };
-                let written = value.is_f64().then(|| Box::from(&*text));
+                let written = value.as_number().filter(|number| number.to_string() != *text).map(|_| Box::from(&*text));
                 self.put(Node { line, content: Content::Scalar(value), written }, anchor);
             }
             Event::SequenceStart(_, anchor, _) => self.start(line, anchor, Content::List(Vec::new())),
@@ -306,7 +306,15 @@ fn number(text: &str) -> Option<Number> {
     if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
         return i64::from_str_radix(digits, 8).ok().map(|n| Number::from(sign * n));
     }
-    plain.parse::<i64>().ok().map(Number::from).or_else(|| plain.parse().ok().and_then(Number::from_f64))
+    plain.parse::<i64>().ok().map(Number::from).or_else(|| plain.parse().ok().and_then(whole_or_not))
+}
+
+/// A whole number is one however it is written: `1e2` and `100.0` become `100` on their way to the API server.
+fn whole_or_not(number: f64) -> Option<Number> {
+    /// Up to here every whole number has a floating-point one of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = number.fract() == 0.0 && number.abs() <= EXACT;
+    if whole { format!("{number:.0}").parse::<i64>().ok().map(Number::from) } else { Number::from_f64(number) }
 }
 
 #[cfg(test)]
@@ -330,7 +338,7 @@ mod tests {
         let text =
             "{a: 010, b: 1_000, c: on, d: 1.6, e: '7', f: 1.6ms, g: 2026-12-05T10:00:00, h: 0x10, i: ~, j: -5m, k: 1e3, 7: x, l: -3}";
         let expected = json!({"a": 8, "b": 1000, "c": true, "d": 1.6, "e": "7", "f": "1.6ms", "g": "2026-12-05T10:00:00", "h": 16, "i": null,
-            "j": "-5m", "k": 1000.0, "7": "x", "l": -3});
+            "j": "-5m", "k": 1000, "7": "x", "l": -3});
         assert_eq!(value(text), expected);
     }
 
