@@ -189,8 +189,8 @@ impl Page<'_> {
         rows.push(vec!["all".to_owned(), String::new(), nodes, limit, format!("{}{budget}", money(cost.hourly))]);
         self.table(&rows, &[]);
         let most = cost.max_total.map(|m| format!(" of {m}")).unwrap_or_default();
-        let handed = cost.handed_over.map(|n| format!(", {} of it for nodes that another sale hands over", money(n))).unwrap_or_default();
-        let line = format!("  {}{most} for the whole window{handed}", money(cost.window));
+        let beside = if cost.beside.is_empty() { String::new() } else { format!(", as rehearsed beside {}", cost.beside.join(", ")) };
+        let line = format!("  {}{most} for the whole window{beside}", money(cost.window));
         self.line(&line);
         let recorded: Vec<String> = self.sale.pools.iter().flat_map(|p| p.recorded.iter().map(|r| format!("  {}: {r}", p.name))).collect();
         if !recorded.is_empty() {

@@ -115,9 +115,9 @@ fn nodes_that_a_sale_hands_over_are_in_the_cost_of_the_next() {
     assert_eq!(outcome.code, 0, "{}", outcome.out);
     let (presale, general) = (page(&outcome, "presale"), page(&outcome, "general"));
     assert!(presale.contains("27 rented 2.70 4.78 for the whole window"), "{presale}");
-    assert!(!presale.contains("hands over"), "{presale}");
-    // From the end of the presale at 11:00 until the nodes go, the last at 12:21.
-    assert!(general.contains("0 rented 2.70 3.90 for the whole window, 3.90 of it for nodes that another sale hands over"), "{general}");
+    assert!(!presale.contains("as rehearsed"), "{presale}");
+    // More and more of them from the end of the presale at 11:00 on, all from 11:27 on, until the last goes at 12:21.
+    assert!(general.contains("0 rented 2.70 3.02 for the whole window, as rehearsed beside shop/presale"), "{general}");
 }
 
 #[test]
@@ -128,12 +128,64 @@ fn nodes_that_a_sale_hands_over_are_within_the_money_of_the_next_or_it_is_a_no_g
     let general = page(&outcome, "general");
     assert!(general.starts_with("GO shop/general: it would cost more than budget.maxTotalCost"), "{general}");
     for shown in [
-        "BudgetReached: it would cost 3.90 in all",
-        "budget.maxTotalCost is 3.00: nodes that another sale hands over",
+        "BudgetReached: it would cost 3.02 in all beside shop/presale, and budget.maxTotalCost is 3.00",
         "raise it to 4, or shorten duration",
     ] {
         assert!(general.contains(shown), "{shown} in {general}");
     }
+}
+
+/// The figures of two sales at the same prices: nodes rented, per hour, for the window.
+fn figures(outcome: &Outcome, sale: &str) -> String {
+    let page = page(outcome, sale);
+    page.split(" all ").last().unwrap().split(" for the whole window").next().unwrap().to_owned()
+}
+
+#[test]
+fn who_pays_does_not_depend_on_names() {
+    let evening = |presale: &str, general: &str, combine: &str| {
+        let sales =
+            sale(presale, "2026-12-05T10:00:00", 60, &format!("  combine: {combine}\n  budget: {{maxTotalCost: \"1.3\", maxNodes: 7}}\n"))
+                + &sale(general, "2026-12-05T11:00:00", 120, &format!("  combine: {combine}\n"));
+        let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");
+        assert_eq!(outcome.code, 0, "{}", outcome.out);
+        [figures(&outcome, presale), figures(&outcome, general)]
+    };
+    for combine in ["Max", "Sum"] {
+        let told = evening("a", "b", combine);
+        assert!(told[0].starts_with("7 rented 7 0.70 1.24 of 1.30"), "each pays for its own: {told:?}");
+        assert_eq!(evening("b", "a", combine), told);
+    }
+}
+
+#[test]
+fn nodes_that_go_from_sale_to_sale_are_planned_once() {
+    let more = "  combine: Max\n  budget: {maxTotalCost: \"4\"}\n";
+    let third = sale("third", "2026-12-05T12:00:00", 120, more);
+    let sales = sale("presale", "2026-12-05T10:00:00", 120, "  combine: Max\n")
+        + &sale("general", "2026-12-05T11:00:00", 120, "  combine: Max\n")
+        + &third;
+    let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");
+    assert_eq!(outcome.code, 0, "{}", outcome.out);
+    assert!(figures(&outcome, "third").starts_with("0 rented 2.70 3.02 of 4.00"), "{}", outcome.out);
+}
+
+#[test]
+fn what_is_only_looked_at_costs_no_other_sale_anything() {
+    let sales = sale("look", "2026-12-05T10:00:00", 200, "  combine: Max\n  mode: Plan\n")
+        + &sale("general", "2026-12-05T11:00:00", 120, "  combine: Max\n  budget: {maxTotalCost: \"5\"}\n");
+    let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");
+    assert_eq!(outcome.code, 0, "{}", outcome.out);
+    assert!(figures(&outcome, "general").starts_with("27 rented 2.70 4.78 of 5.00"), "{}", outcome.out);
+}
+
+#[test]
+fn ways_back_that_follow_each_other_are_two_lines() {
+    let sales = sale("a", "2026-12-05T10:00:00", 60, "") + &sale("b", "2026-12-05T10:30:00", 60, "");
+    let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");
+    let b = page(&outcome, "b");
+    assert!(b.contains("11:00:00 floors fall web 110 -> 60, step by step until 11:27:00 11:30:00"), "{b}");
+    assert!(b.contains("floors fall web 60 -> 10, step by step until 11:57:00"), "{b}");
 }
 
 #[test]

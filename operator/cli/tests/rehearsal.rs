@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use onsale_cli::{
     assumed,
     read::{inputs, read},
-    rehearsal::{Cut, Night, rehearse},
+    rehearsal::{Cut, Night, Play, rehearse},
     world::{Facts, World, world},
 };
 
@@ -25,7 +25,7 @@ fn examples(files: &[&str], nodes: &str, at: Timestamp) -> World {
 }
 
 fn night(world: &World, at: Timestamp) -> Night {
-    rehearse(world, &onsale_planner::plan(&world.seen, at), at)
+    rehearse(world, &onsale_planner::plan(&world.seen, at), at, Play::All)
 }
 
 fn at(text: &str) -> Timestamp {

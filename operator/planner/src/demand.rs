@@ -13,7 +13,7 @@ use crate::{
     distance::too_far,
     index::Indexed,
     lifecycle::Draft,
-    packing::{NO_SALE, Work},
+    packing::{Payer, Work},
     plan::Waiting,
     residency::Residency,
     shared::Shared,
@@ -39,8 +39,10 @@ pub struct Demand {
     pub target: i32,
     /// Headroom above them.
     pub reserve: i32,
-    /// Index of the sale that pays for new nodes, and its wish under the strictest bounds of all sales; `None` when no active sale names the workload.
+    /// Index of the sale that opens first, and its wish under the strictest bounds of all sales; `None` when no active sale names the workload.
     pub first: Option<(usize, SaleWorkload)>,
+    /// Sales that pay for nodes.
+    pub payers: Vec<Payer>,
     /// Some sale raises the floor.
     pub holding: bool,
     /// Some sale is open or Ready: nothing is released rank by rank any more.
@@ -96,6 +98,7 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
         target: 0,
         reserve: 0,
         first: strictest(&wishes),
+        payers: Vec::new(),
         holding: wishes.iter().any(|(sale, _)| scope.holds(*sale)),
         open: wishes.iter().any(|(sale, _)| drafts[*sale].entered.live.is_some()),
         unhurried_until: wishes.iter().filter_map(|(sale, _)| half_time(&drafts[*sale])).min(),
@@ -107,6 +110,7 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
             all.claims.push(Claim { sale: seen.sales[*sale].id.name.clone(), uid: seen.sales[*sale].uid.clone(), extra });
         }
     }
+    all.payers = payers(scope, &wishes, &all);
     all.floor = baseline + claimed(seen, &wishes, &all.claims);
     if !all.holding {
         // What never rose does not rise on the way back.
@@ -129,10 +133,29 @@ pub fn not_found(id: &WorkloadId) -> Waiting {
     Waiting { reason: Reason::WorkloadNotFound, message, until: None }
 }
 
+/// In the order of their openings, whichever of them are on their way back: who pays for what does not depend on names, nor change when a sale is over, but that its
+/// part of the replicas grows less.
+fn payers(scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], demand: &Demand) -> Vec<Payer> {
+    let mut wishes = wishes.to_vec();
+    wishes.sort_by_key(|(sale, _)| (opens_at(scope, *sale), *sale));
+    let up_to = |turn: usize| demand.baseline + claimed(scope.seen, &wishes[..=turn], &demand.claims);
+    let payer = |(turn, (sale, _)): (usize, &(usize, &SaleWorkload))| Payer {
+        sale: *sale,
+        up_to: up_to(turn),
+        opens: scope.holds(*sale),
+        most_hourly: None,
+    };
+    wishes.iter().enumerate().map(payer).collect()
+}
+
+fn opens_at(scope: &Scope<'_>, sale: usize) -> Timestamp {
+    scope.drafts[sale].times.map_or(Timestamp::MAX, |times| times.opens_at)
+}
+
 fn wishes<'a>(scope: &Scope<'a>, workload: usize) -> Vec<(usize, &'a SaleWorkload)> {
     let mut found: Vec<_> = scope.seen.wishes(workload).iter().filter(|(sale, _)| scope.counts(*sale)).copied().collect();
-    // A sale that holds, or would, pays before one that is on its way back.
-    found.sort_by_key(|(sale, _)| (!scope.holds(*sale), *sale));
+    // One that holds, or would, comes before one that is on its way back; and of two the one that opens first.
+    found.sort_by_key(|(sale, _)| (!scope.holds(*sale), opens_at(scope, *sale), *sale));
     found
 }
 
@@ -178,8 +201,9 @@ pub fn combined(extras: Vec<i32>, largest: bool) -> i32 {
 }
 
 fn claimed(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
-    let mut claimants = wishes.iter().map(|(sale, _)| &seen.sales[*sale]).filter(|s| claims.iter().any(|c| c.uid == s.uid));
-    combined(claims.iter().map(|c| c.extra).collect(), claimants.all(|s| s.spec.combine == Combine::Max))
+    let claim = |sale: usize| claims.iter().find(|c| c.uid == seen.sales[sale].uid).map(|c| (c.extra, seen.sales[sale].spec.combine));
+    let (extras, how): (Vec<i32>, Vec<Combine>) = wishes.iter().filter_map(|(sale, _)| claim(*sale)).unzip();
+    combined(extras, how.iter().all(|combine| *combine == Combine::Max))
 }
 
 fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], workload: &Workload) {
@@ -273,10 +297,7 @@ const fn kind_of(target: &TargetState) -> &'static str {
 pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
     let workload = &seen.workloads[index];
     let target = workload.target.as_ref().filter(|t| !t.requests_missing)?;
-    let (sale, wish) = match &demand.first {
-        Some((sale, wish)) => (*sale, Some(wish)),
-        None => (NO_SALE, None),
-    };
+    let wish = demand.first.as_ref().map(|(_, wish)| wish);
     let (closed, stuck) = closed(seen, workload, demand);
     // Without an overlay pods tolerate no taint, so that only existing nodes are open to them.
     let tolerates = demand.holding || workload.placement.is_some();
@@ -287,8 +308,7 @@ pub fn work(seen: &Indexed<'_>, index: usize, demand: &Demand) -> Option<Work> {
     Some(Work {
         index,
         id: workload.id.clone(),
-        sale,
-        most_hourly: None,
+        payers: demand.payers.clone(),
         requests: target.requests.clone(),
         distances: if all_reached {
             demand.distances.clone()

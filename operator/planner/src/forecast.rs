@@ -5,6 +5,7 @@
 //! that is active is forecast on the fleet as it is while no sale is on.
 
 mod opened;
+mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 use opened::Opened;
+use tenants::Tenant;
 
 /// What one sale would get.
 #[derive(Debug)]
@@ -53,14 +55,6 @@ const TOGETHER: SignedDuration = SignedDuration::from_mins(10);
 
 /// How often a sale is packed anew because its nodes take longer than was thought, and cost more.
 const MOST_ROUNDS: usize = 4;
-
-/// What some sales hold for one workload.
-struct Tenant {
-    work: usize,
-    sales: Vec<usize>,
-    until: Timestamp,
-    taken: Vec<Taken>,
-}
 
 /// The fleet as it fills and empties.
 struct Sweep<'a> {
@@ -181,29 +175,6 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Those leave whose time this sale does not share.
-    fn leave(&mut self, sale: usize) {
-        let draft = &self.drafts[sale];
-        self.retain(|tenant| shares_time(draft, tenant.until));
-    }
-
-    /// What only these hold is given back.
-    fn withdraw(&mut self, sales: &[usize]) {
-        self.retain(|tenant| tenant.sales != sales);
-    }
-
-    fn retain(&mut self, stays: impl Fn(&Tenant) -> bool) {
-        let (stay, leave): (Vec<Tenant>, Vec<Tenant>) = std::mem::take(&mut self.tenants).into_iter().partition(stays);
-        self.tenants = stay;
-        let taken: Vec<Taken> = leave.into_iter().flat_map(|tenant| tenant.taken).collect();
-        for at in self.packer.give_back(&taken) {
-            let bin = &self.packer.bins.all[at];
-            if bin.instance_type.is_some() {
-                self.in_use.entry(self.pool_of(bin)).and_modify(|n| *n -= 1);
-            }
-        }
-    }
-
     fn pool_of(&self, bin: &Bin) -> &'a str {
         self.seen.snapshot().pools[bin.place].name.as_str()
     }
@@ -212,7 +183,10 @@ impl<'a> Sweep<'a> {
     fn enter(&mut self, sales: &[usize]) -> Vec<Expected> {
         let wanted = self.wanted(sales);
         let work = |(index, (users, demand)): (&usize, &(Vec<usize>, Demand))| {
-            demand::work(self.seen, *index, demand).map(|work| unhindered(Work { sale: users[0], ..work }))
+            let mut work = unhindered(demand::work(self.seen, *index, demand)?);
+            // What is new is for those to pay that come.
+            work.payers.retain(|payer| users.contains(&payer.sale));
+            Some(work)
         };
         let mut works: Vec<Work> = wanted.iter().filter_map(work).collect();
         let (packed, mut opened, all) = self.place(&mut works, &wanted);
@@ -227,8 +201,9 @@ impl<'a> Sweep<'a> {
         let expected = sales.iter().map(|sale| self.expected(*sale, &round, opened.remove(sale).unwrap_or_default())).collect();
         for (work, (sales, _)) in round.wanted {
             let until = sales.iter().filter_map(|sale| gone_by(self.seen, self.drafts, *sale)).max();
-            if let Some((until, taken)) = until.zip(taken.remove(&work)) {
-                self.tenants.push(Tenant { work, sales, until, taken });
+            // Also one that took nothing holds what others have taken for it.
+            if let Some(until) = until {
+                self.tenants.push(Tenant { work, sales, until, taken: taken.remove(&work).unwrap_or_default() });
             }
         }
         expected
@@ -259,10 +234,15 @@ impl<'a> Sweep<'a> {
     fn place(&mut self, works: &mut [Work], wanted: &Wanted) -> (BTreeMap<usize, Packed>, BTreeMap<usize, Opened<'a>>, Opened<'a>) {
         let (seen, drafts, begun) = (self.seen, self.drafts, self.packer.mark());
         let mut leads: BTreeMap<usize, SignedDuration> = BTreeMap::new();
+        let left = if self.active { spending::left(seen, drafts) } else { BTreeMap::new() };
         let mut round = 1;
         loop {
             let lead = |sale: usize| leads.get(&sale).copied().unwrap_or_default();
-            works.iter_mut().for_each(|w| w.most_hourly = spending::most_hourly(seen, w.sale, &drafts[w.sale], lead(w.sale)));
+            let most = |sale: usize| match left.get(&sale) {
+                Some(most) => Some(*most),
+                None => spending::most_hourly(seen, sale, &drafts[sale], lead(sale)),
+            };
+            works.iter_mut().flat_map(|w| &mut w.payers).for_each(|payer| payer.most_hourly = most(payer.sale));
             let packed = self.packer.place(works);
             let (opened, all) = self.opened(wanted);
             let longer = |(sale, opened): (&usize, &Opened<'_>)| {

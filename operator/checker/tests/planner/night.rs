@@ -185,6 +185,8 @@ impl Night {
             Step::Evict { pod, .. } => self.all.workloads.iter_mut().for_each(|w| w.pods.retain(|p| p.uid != pod.uid)),
             Step::Terminate { instances, .. } => {
                 pool.instances.iter_mut().for_each(|all| all.retain(|i| !instances.contains(&i.id)));
+                // As the controller does: what was given back is no launch that counts any more.
+                pool.status.launches.iter_mut().for_each(|entry| entry.instances.retain(|i| !instances.contains(i)));
                 let nodes = self.all.nodes.get_or_insert_default();
                 let gone: Vec<String> =
                     nodes.iter().filter(|n| n.instance.as_ref().is_some_and(|i| instances.contains(i))).map(|n| n.name.clone()).collect();

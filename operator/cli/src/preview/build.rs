@@ -1,9 +1,9 @@
 //! From plan and rehearsal to what is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use onsale_api::{GoDuration, Money, Phase, placement::Distance};
+use onsale_api::{GoDuration, Phase, onsale::Mode, placement::Distance};
 use onsale_planner::{
     Plan,
     packing::nodes,
@@ -12,11 +12,11 @@ use onsale_planner::{
 };
 
 use super::{
-    CostPreview, PoolPreview, Preview, Rented, SalePreview, Share, Times, Verdict, WorkloadPreview, changes, clock,
+    PoolPreview, Preview, Rented, SalePreview, Share, Times, Verdict, WorkloadPreview, changes, clock,
     timeline::{self, span},
 };
 use crate::{
-    rehearsal::{self, Cut, Night},
+    rehearsal::{self, Cut, Night, Play},
     world::World,
 };
 
@@ -24,10 +24,15 @@ use crate::{
 #[must_use]
 pub fn preview(world: &World, wanted: &[SaleId], at: Timestamp) -> Preview {
     let plan = onsale_planner::plan(&world.seen, at);
-    let night = rehearsal::rehearse(world, &plan, at);
+    let night = rehearsal::rehearse(world, &plan, at, Play::All);
+    // What is only looked at does nothing to those that are live.
+    let modes: BTreeSet<bool> = world.seen.sales.iter().map(|sale| sale.spec.mode == Mode::Live).collect();
+    let live = (modes.len() > 1).then(|| rehearsal::rehearse(world, &plan, at, Play::Live));
     let mut sales: Vec<SalePreview> = Vec::new();
     for (index, told) in plan.sales.iter().enumerate().filter(|(_, s)| wanted.contains(&s.id)) {
-        let view = View { world, plan: &plan, night: &night, sale: &world.seen.sales[index], told, at };
+        let sale = &world.seen.sales[index];
+        let night = live.as_ref().filter(|_| sale.spec.mode == Mode::Live).unwrap_or(&night);
+        let view = View { world, plan: &plan, night, sale, told, at };
         sales.push(view.preview(index));
     }
     sales.sort_by_key(|s| s.times.map(|t| t.opens_at));
@@ -40,7 +45,8 @@ pub fn preview(world: &World, wanted: &[SaleId], at: Timestamp) -> Preview {
 
 fn cut_short(cut: Cut, zone: &str) -> String {
     match cut {
-        Cut::TooLarge => "The sale is too large to be rehearsed in a moment: the times between start and return are left out.".to_owned(),
+        Cut::TooLarge => "The sale is too large to be rehearsed in a moment: the times between start and return are left out, and in the cost what other sales leave to it."
+            .to_owned(),
         Cut::Restless(at) => format!("The rehearsal finds no rest at {}: what happens after that is left out.", clock::stamp(at, zone)),
     }
 }
@@ -186,39 +192,6 @@ impl View<'_> {
             max_nodes: pool.spec.limits.as_ref().and_then(|l| l.max_nodes).filter(|_| pool.spec.nodes.ec2.is_some()),
             recorded: short.collect(),
         }
-    }
-
-    fn cost(&self, pools: &[PoolPreview]) -> CostPreview {
-        let budget = self.sale.spec.budget.clone().unwrap_or_default();
-        let handed_over = self.handed_over();
-        let (hourly, window) = if is_over(self.told.phase) {
-            (Money::default(), Money::default())
-        } else {
-            let rehearsed = handed_over.and_then(|_| self.night.spent.get(&self.told.id)).map(|spent| spent.hourly);
-            (self.told.cost.hourly.max(rehearsed.unwrap_or_default()), self.told.cost.window + handed_over.unwrap_or_default())
-        };
-        CostPreview {
-            hourly,
-            window,
-            handed_over,
-            max_hourly: budget.max_hourly_cost,
-            max_total: budget.max_total_cost,
-            nodes: pools.iter().flat_map(|p| &p.rented).map(|r| r.count).sum(),
-            max_nodes: budget.max_nodes,
-        }
-    }
-
-    /// What it pays, when the night is rehearsed, beyond what is planned for it as it starts: the plan of each instant charges it with the nodes that it goes on with
-    /// when another sale is over.
-    pub(super) fn handed_over(&self) -> Option<Money> {
-        let rehearsed = self.night.spent.get(&self.told.id)?.amount.micros();
-        let more = Money::from_micros(rehearsed - self.told.cost.window.micros());
-        (more > Money::default() && self.shares_a_workload()).then_some(more)
-    }
-
-    fn shares_a_workload(&self) -> bool {
-        let mine: Vec<WorkloadId> = self.sale.workload_ids().collect();
-        self.world.seen.sales.iter().any(|sale| sale.id != self.sale.id && sale.workload_ids().any(|id| mine.contains(&id)))
     }
 
     fn samples(&self, from: Timestamp, to: Option<Timestamp>) -> Vec<(Timestamp, rehearsal::Sample)> {

@@ -1,11 +1,8 @@
 //! What happens step by step is told once, from the first value to the last: as far as it is one movement.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Kind, Moment, Part, timeline::list};
-
-/// Pauses that differ by no more are equal: instants are told in whole seconds.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// A line of the timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +24,9 @@ struct Series<'a> {
 }
 
 impl Series<'_> {
-    /// Whether a step belongs to the same movement: no sale entered another phase since the last one, or the pause is that of the steps before.
+    /// Whether a step belongs to the same movement: no sale set out or turned back since the last one.
     fn goes_on(&self, step: &Moment) -> bool {
-        let Some(last) = self.steps.last().filter(|last| last.kind == step.kind) else { return false };
-        let before = self.steps.len().checked_sub(2).map(|n| last.at.duration_since(self.steps[n].at));
-        let steady = before.is_some_and(|pause| (step.at.duration_since(last.at) - pause).abs() <= SLACK);
-        step.chapter == last.chapter || steady
+        self.steps.last().is_some_and(|last| last.kind == step.kind && last.chapter == step.chapter)
     }
 }
 
@@ -52,7 +46,8 @@ pub fn merge(moments: &[Moment]) -> Vec<Row> {
             Some(Some(series)) if series.goes_on(moment) => {
                 series.steps.push(moment);
                 let all = join(series.steps.iter().flat_map(|step| &step.parts));
-                (rows[series.row].until, rows[series.row].text) = (Some(moment.at), list(all.iter().map(Part::to_string)));
+                let row = &mut rows[series.row];
+                (row.until, row.text) = (Some(moment.at).filter(|at| *at > row.at), list(all.iter().map(Part::to_string)));
                 continue;
             }
             Some(open) => *open = Some(Series { row: rows.len(), steps: vec![moment] }),
@@ -105,11 +100,5 @@ mod tests {
         let steps = [(0, 1, 170, 140), (60, 1, 140, 120), (3600, 2, 120, 60), (3660, 2, 60, 10)];
         let told = [(0, Some(60), "web 170 -> 120".to_owned()), (3600, Some(3660), "web 120 -> 10".to_owned())];
         assert_eq!(falls(&steps), told);
-    }
-
-    #[test]
-    fn another_sales_opening_does_not_break_a_steady_fall() {
-        let steps = [(0, 1, 9, 8), (60, 1, 8, 7), (120, 2, 7, 6)];
-        assert_eq!(falls(&steps), [(0, Some(120), "web 9 -> 6".to_owned())]);
     }
 }

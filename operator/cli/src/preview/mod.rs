@@ -2,13 +2,14 @@
 //!
 //! - this file: the data; [`build`]: from plan and rehearsal to it; [`verdict`]: go or no-go, and what is worth knowing
 //! - [`timeline`]: what happens when; [`merge`]: its steps as lines; [`clock`]: instants as people read them
-//! - [`missing`]: what cannot be had and why; [`changes`], [`placement`]: what would have to change, tried before it is said
+//! - [`missing`]: what cannot be had and why; [`money`]: what it costs; [`changes`], [`placement`]: what would have to change, tried before it is said
 
 pub mod build;
 pub mod changes;
 pub mod clock;
 pub mod merge;
 pub mod missing;
+mod money;
 mod placement;
 pub mod timeline;
 mod verdict;
@@ -156,7 +157,7 @@ pub struct Moment {
     /// What moves, for kinds that come step by step: the text says these.
     #[serde(skip)]
     pub parts: Vec<Part>,
-    /// Phases that sales which have to do with this one have entered before: steps between which there is none are one movement.
+    /// How often sales that have to do with this one have set out or turned back before: steps between which none has are one movement.
     #[serde(skip)]
     pub chapter: usize,
 }
@@ -277,9 +278,9 @@ pub struct CostPreview {
     pub hourly: Money,
     /// For the whole window.
     pub window: Money,
-    /// Of that for nodes that other sales hand over when they are over; unset: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub handed_over: Option<Money>,
+    /// Sales beside which that is rehearsed, because more nodes are charged to it than were planned for it as it starts; none: as planned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<String>,
     /// The sale's `budget.maxHourlyCost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_hourly: Option<Money>,

@@ -58,7 +58,7 @@ pub struct Scope<'a> {
 pub fn moments(times: &Times, scope: &Scope<'_>) -> Vec<Moment> {
     // Without an end, all that was rehearsed belongs to it.
     let until = times.back_at.or(times.stays_from).unwrap_or(Timestamp::MAX);
-    let enters = |e: &&Event| matches!(&e.what, What::Phase(sale, _) if scope.related.contains(sale));
+    let enters = |e: &&Event| matches!(&e.what, What::Phase(sale, Phase::Preparing | Phase::Returning) if scope.related.contains(sale));
     let (mut all, mut chapter) = (promised(times, scope), 0);
     for instant in scope.night.events.chunk_by(|a, b| a.at == b.at) {
         let steps = instant.iter().position(|e| !matches!(e.what, What::Phase(..))).unwrap_or(instant.len());

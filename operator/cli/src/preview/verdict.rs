@@ -60,18 +60,6 @@ impl View<'_> {
         format!("it finds room by itself, but not together with {}: {n} replicas have no place at {at}", names(shortage.others.iter()))
     }
 
-    /// More than `budget.maxTotalCost`, with nodes that are handed over to it: nobody takes those away from replicas that run on them, so that the bound would not hold.
-    fn too_dear(&self) -> Option<Missing> {
-        let (max, more) = (self.sale.spec.budget.as_ref()?.max_total_cost?, self.handed_over()?);
-        let all = self.told.cost.window + more;
-        let whole = (all.micros() + 999_999) / 1_000_000;
-        let message = format!(
-            "it would cost {all} in all, and budget.maxTotalCost is {max}: nodes that another sale hands over at its end, with replicas on them, are charged to this one \
-             from then on; raise it to {whole}, or shorten duration"
-        );
-        (all > max).then_some(Missing { workload: None, replicas: None, reason: Reason::BudgetReached, message, until: None })
-    }
-
     /// What is missing: by the forecast, else in the rehearsal; and what nobody would ever take back.
     pub(super) fn missing(&self, workloads: &[&WorkloadPlan]) -> Vec<Missing> {
         let sought: Vec<WorkloadId> = self.sale.workload_ids().collect();
@@ -166,6 +154,7 @@ impl View<'_> {
         let stay = self.night.stays.get(&self.told.id).filter(|stay| stay.nodes.is_empty());
         all.extend(stay.map(|stay| self.stays(stay)));
         all.extend(self.shared(workloads));
+        all.extend(self.dearer_per_hour());
         all.retain(|r| !missing.iter().any(|m| m.message == *r));
         all
     }
@@ -199,7 +188,7 @@ impl View<'_> {
     }
 }
 
-fn names<'a>(sales: impl Iterator<Item = &'a SaleId>) -> String {
+pub(super) fn names<'a>(sales: impl Iterator<Item = &'a SaleId>) -> String {
     sales.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -213,7 +202,7 @@ mod tests {
     use super::*;
     use crate::{
         read::{Input, read},
-        rehearsal::{Night, rehearse},
+        rehearsal::{Night, Play, rehearse},
         world::{Facts, World, world},
     };
 
@@ -262,7 +251,7 @@ spec: {opensAt: "2026-12-05T10:00:00", timeZone: America/Phoenix, workloads: [{t
 
     /// The sale's night, with a shortage at its start as it would be if the pool were smaller.
     fn short(world: &World, others: Vec<SaleId>) -> Night {
-        let mut night = rehearse(world, &onsale_planner::plan(&world.seen, now()), now());
+        let mut night = rehearse(world, &onsale_planner::plan(&world.seen, now()), now(), Play::All);
         let at = "2026-12-05T17:00:00Z".parse().unwrap();
         let mut smaller = world.seen.clone();
         smaller.pools[0].spec.limits.get_or_insert_default().max_nodes = Some(1);

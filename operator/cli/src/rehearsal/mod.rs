@@ -31,13 +31,22 @@ const MOST: usize = 3_000;
 /// Replicas times nodes at the peak that are rehearsed in a moment; what is larger is told from the plan alone.
 const LARGEST: usize = 1_000_000;
 
+/// Which sales take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Play {
+    /// All of them: what would happen to those that are only looked at, too.
+    All,
+    /// Those that are live.
+    Live,
+}
+
 /// Rehearses until every sale is over; `first` is what is planned for this world at this instant.
 #[must_use]
-pub fn rehearse(world: &World, first: &Plan, now: Timestamp) -> Night {
+pub fn rehearse(world: &World, first: &Plan, now: Timestamp, play: Play) -> Night {
     if weight(first) > LARGEST {
         return Night { cut: Some(Cut::TooLarge), ..Night::default() };
     }
-    let mut stage = Stage::new(world, now);
+    let mut stage = Stage::new(world, now, play);
     stage.arrive();
     // Nothing is planned twice where everybody is live and every pod has its node already.
     let first = if stage.seen == world.seen { first.clone() } else { plan(&stage.seen, now) };
@@ -64,10 +73,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(world: &World, now: Timestamp) -> Self {
+    fn new(world: &World, now: Timestamp, play: Play) -> Self {
         let mut seen = world.seen.clone();
-        // What would happen if it were told to act is what is asked.
-        seen.sales.iter_mut().for_each(|s| s.spec.mode = Mode::Live);
+        if play == Play::All {
+            seen.sales.iter_mut().for_each(|s| s.spec.mode = Mode::Live);
+        }
         Self { seen, now, next: 0, moved: true, ordinary: world.ordinary.clone(), night: Night::default() }
     }
 

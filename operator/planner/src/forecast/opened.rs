@@ -7,7 +7,7 @@ use onsale_api::Money;
 use super::{Sweep, Wanted};
 use crate::{
     launch_rate,
-    packing::{BinState, Taken},
+    packing::{Bin, BinState, Taken},
 };
 
 /// What a sale is the first to use, and what it has to wait for.
@@ -25,18 +25,11 @@ pub struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// What one of the sale's workloads uses, at its charge or at that of another that is prepared with it.
-    fn add(&mut self, of: &Self, charged: bool) {
+    /// What one of the sale's workloads uses, at its charge or at that of another.
+    fn add(&mut self, of: &Self) {
         self.fresh |= of.fresh;
         add(&mut self.used, &of.used);
         add(&mut self.launched, &of.launched);
-        if charged {
-            self.hourly = self.hourly + of.hourly;
-            for (pool, types) in &of.nodes {
-                let all = self.nodes.entry(*pool).or_default();
-                types.iter().for_each(|(name, n)| *all.entry(name.clone()).or_default() += n);
-            }
-        }
     }
 }
 
@@ -51,13 +44,23 @@ impl<'a> Sweep<'a> {
         self.packer.taken.iter().for_each(|one| taken.entry(one.work).or_default().push(one));
         let (mut opened, mut all) = (BTreeMap::<usize, Opened<'a>>::new(), Opened::default());
         for (index, (users, _)) in wanted {
-            let of = self.open(taken.get(index).map_or(&[], Vec::as_slice));
-            all.add(&of, false);
-            for (turn, user) in users.iter().enumerate() {
-                opened.entry(*user).or_default().add(&of, turn == 0);
+            let taken = taken.get(index).map_or(&[][..], Vec::as_slice);
+            let of = self.open(taken);
+            all.add(&of);
+            users.iter().for_each(|user| opened.entry(*user).or_default().add(&of));
+            for one in taken.iter().filter(|one| one.charged) {
+                self.charge(&self.packer.bins.all[one.bin], &mut opened);
             }
         }
         (opened, all)
+    }
+
+    /// A node that the sale which pays for it is the first to use.
+    fn charge(&self, bin: &Bin, opened: &mut BTreeMap<usize, Opened<'a>>) {
+        let Some((sale, instance_type)) = bin.owner.as_ref().map(|(_, sale)| sale).zip(bin.instance_type.clone()) else { return };
+        let opened = opened.entry(*sale).or_default();
+        *opened.nodes.entry(self.pool_of(bin)).or_default().entry(instance_type).or_default() += 1;
+        opened.hourly = opened.hourly + bin.hourly;
     }
 
     /// Counts the nodes that these are the first to use.
@@ -65,10 +68,10 @@ impl<'a> Sweep<'a> {
         let mut opened = Opened { fresh: !taken.is_empty(), ..Opened::default() };
         for one in taken.iter().filter(|one| one.first) {
             let bin = &self.packer.bins.all[one.bin];
-            let Some(instance_type) = bin.instance_type.clone() else { continue };
+            if bin.instance_type.is_none() {
+                continue;
+            }
             let pool = self.pool_of(bin);
-            *opened.nodes.entry(pool).or_default().entry(instance_type).or_default() += 1;
-            opened.hourly = opened.hourly + bin.hourly;
             *opened.used.entry(pool).or_default() += 1;
             if bin.state >= BinState::Launching {
                 *opened.launched.entry(pool).or_default() += 1;

@@ -9,10 +9,10 @@ use std::{
 use onsale_api::{Money, onsale::Budget};
 
 use super::{
-    Keep, NO_SALE, Work, add, budget,
+    Keep, Work, add, budget,
     nodes::{may_be_on_new, of_pool},
 };
-use crate::{index::Indexed, resources::Resources, shared::Shared};
+use crate::{fleet::Bound, index::Indexed, resources::Resources, shared::Shared};
 
 /// How real a bin is. The order is the order of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub struct Bin {
     pub hourly: Money,
     /// Namespace and sale that the node is charged to: the first that uses it.
     pub owner: Option<(String, usize)>,
+    /// The sale that is to pay for it, of those of the workload that it was opened for.
+    pub payer: Option<usize>,
     /// An existing node whose labels or taints may keep some pods away.
     pub picky: bool,
     /// How many replicas it is planned to hold, those of the headroom included.
@@ -75,11 +77,11 @@ impl Bin {
         self.instance_type.is_some() && (self.state != BinState::New || self.used())
     }
 
-    /// Is used by `n` more, and charged where the workload may be here at all: pods that only happen to run there charge nobody.
-    fn serve(&mut self, work: &Work, n: i32, charged: bool) {
+    /// Is used by `n` more, at the charge of the first sale that uses the node, if any is to be charged.
+    fn serve(&mut self, work: &Work, n: i32, payer: Option<usize>) {
         self.takes += n;
-        if charged && work.sale != NO_SALE {
-            self.owner.get_or_insert_with(|| (work.id.namespace.clone(), work.sale));
+        if let Some(sale) = payer {
+            self.owner.get_or_insert_with(|| (work.id.namespace.clone(), sale));
         }
     }
 }
@@ -155,8 +157,10 @@ impl Bins {
 
     /// Notes which pools the workloads of a sale may use: only its budget has to know.
     pub fn expect(&mut self, seen: &Indexed<'_>, works: &[Work]) {
-        for work in works.iter().filter(|work| budget(seen, work.sale) != Budget::default()) {
-            self.reach.entry(work.sale).or_default().extend(work.distances.iter().filter_map(|d| seen.index_of(&d.pool)));
+        for work in works {
+            for payer in work.payers.iter().filter(|payer| budget(seen, payer.sale) != Budget::default()) {
+                self.reach.entry(payer.sale).or_default().extend(work.distances.iter().filter_map(|d| seen.index_of(&d.pool)));
+            }
         }
     }
 
@@ -222,10 +226,12 @@ impl Bins {
 
     /// Plans so many replicas in a bin, or only keeps their room; the first of them, which is at the charge of its sale if it is the first that uses the node.
     pub fn take(&mut self, bin: usize, work: &Work, replica: bool, n: i32) -> Taken {
+        let placed = self.placed(work.index);
         let (at, bin) = (bin, &mut self.all[bin]);
         let (first, unowned) = (!bin.used(), bin.owner.is_none());
         bin.free.add(&work.requests, -i64::from(n));
-        bin.serve(work, n, true);
+        let chosen = bin.payer.filter(|sale| work.is_paid_by(*sale));
+        bin.serve(work, n, chosen.or_else(|| work.payers_beside(placed).next().map(|payer| payer.sale)));
         let taken = Taken { bin: at, work: work.index, replica, first, charged: unowned && bin.owner.is_some() };
         if replica {
             *bin.replicas.entry(work.index).or_default() += n;
@@ -258,6 +264,14 @@ impl Bins {
         self.all.truncate(bins);
         for pool in &mut self.by_pool {
             pool.bins.truncate(pool.bins.partition_point(|bin| *bin < bins));
+            pool.open = pool.open.min(pool.bins.len());
+        }
+    }
+
+    /// A bin that is charged to one of these sales is charged to the next, of the same namespace.
+    pub fn hand_over(&mut self, bin: usize, from: &[usize], to: usize) {
+        if let Some((_, sale)) = self.all[bin].owner.as_mut().filter(|(_, sale)| from.contains(sale)) {
+            *sale = to;
         }
     }
 
@@ -274,7 +288,14 @@ impl Bins {
 
     /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.
     fn settle(&mut self, seen: &Indexed<'_>, by_node: &BTreeMap<usize, usize>, work: &Work, keep: Keep) {
-        for on in &seen.bound[work.index] {
+        let rank = |at: &usize| work.distances.iter().find(|d| d.pool == self.all[*at].pool).map_or(i32::MAX, |d| d.rank);
+        // The nearest first: those are the replicas of the sale that opens first.
+        let mut bound: Vec<&Bound> = seen.bound[work.index].iter().collect();
+        if work.payers.len() > 1 {
+            bound.sort_by_cached_key(|on| on.node.and_then(|node| by_node.get(&node)).map(rank));
+        }
+        let mut placed = 0;
+        for on in bound {
             let Some(bin) = on.node.and_then(|node| by_node.get(&node)).map(|i| &mut self.all[*i]) else {
                 // On a node of no pool it is at home already; on a node that this packing leaves out it is nowhere.
                 if on.stay > 0 && (keep == Keep::Bound || on.node.is_none()) {
@@ -290,7 +311,11 @@ impl Bins {
             if on.stay > 0 {
                 *bin.replicas.entry(work.index).or_default() += on.stay;
                 *bin.running.entry(work.index).or_default() += on.stay;
-                bin.serve(work, on.stay, work.outside.contains(&bin.pool) || work.distances.iter().any(|d| d.pool == bin.pool));
+                // Pods that only happen to run there charge nobody.
+                let may_be_here = work.outside.contains(&bin.pool) || work.distances.iter().any(|d| d.pool == bin.pool);
+                let payer = work.payers_beside(placed).next().filter(|_| may_be_here).map(|payer| payer.sale);
+                bin.serve(work, on.stay, payer);
+                placed += on.stay;
                 add(self.held.entry(work.index).or_default(), &bin.pool, on.stay);
             }
         }

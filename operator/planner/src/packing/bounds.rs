@@ -9,7 +9,7 @@ use onsale_api::{
 };
 
 use super::{
-    Work,
+    Payer, Work,
     bins::{Bin, BinState, Bins},
     budget,
     nodes::{declared, may_be_on_new, new_bin, shape},
@@ -130,12 +130,27 @@ impl<'a> Bounds<'a> {
     /// the largest one.
     pub fn new_node(&self, work: &Work, place: usize, bins: &Bins, share: i32) -> Result<Bin, Refusal> {
         let pool = &self.seen.pools[place];
-        let Some(ec2) = &pool.spec.nodes.ec2 else { return Err(Refusal::Full) };
+        if pool.spec.nodes.ec2.is_none() {
+            return Err(Refusal::Full);
+        }
         if !work.opens {
             no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name))?;
         }
         self.all_known(work)?;
         self.within_limits(work, place, bins)?;
+        let mut refusal = None;
+        for payer in work.payers_beside(bins.placed(work.index)).filter(|payer| payer.opens) {
+            match self.paid_by(work, payer, place, bins, share) {
+                Ok(bin) => return Ok(Bin { payer: Some(payer.sale), ..bin }),
+                Err(said) => refusal = refusal.or(Some(said)),
+            }
+        }
+        Err(refusal.unwrap_or(Refusal::Full))
+    }
+
+    /// The same at the charge of one sale.
+    fn paid_by(&self, work: &Work, payer: &Payer, place: usize, bins: &Bins, share: i32) -> Result<Bin, Refusal> {
+        let pool = &self.seen.pools[place];
         let too_large = || Waiting {
             reason: Reason::PodTooLarge,
             message: format!("a pod of {} fits on no instance type of pool {}: add a larger one", work.id.name, pool.name),
@@ -143,14 +158,14 @@ impl<'a> Bounds<'a> {
         };
         let mut refusal = None;
         let mut best: Option<(i64, Money, &InstanceType)> = None;
-        for instance_type in &ec2.instance_types {
+        for instance_type in pool.spec.nodes.ec2.iter().flat_map(|ec2| &ec2.instance_types) {
             let fits = shape(pool, &instance_type.name, self.seen).count_of(&work.requests);
             if fits <= 0 || !may_be_on_new(&work.node_terms, pool, &instance_type.name) {
                 continue;
             }
             if let Err(waiting) = self
-                .can_be_had(work, pool, instance_type)
-                .and_then(|()| self.within_budget(work, instance_type.hourly_cost, bins))
+                .can_be_had(payer, pool, instance_type)
+                .and_then(|()| self.within_budget(work, payer, instance_type.hourly_cost, bins))
                 .and_then(|()| shared::suffice(self.seen, pool, &instance_type.name, bins))
             {
                 refusal = Some(waiting);
@@ -185,22 +200,37 @@ impl<'a> Bounds<'a> {
         pools::short(pool, instance_type).or_else(|| self.seen.quotas.refused(pool, instance_type))
     }
 
-    /// Whether a new node that nobody uses any more may be used again, as if it were opened now: an earlier sale, which opened it in a forecast, may have more to
-    /// spend than this one.
-    pub fn may_reopen(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
+    /// Who pays for a new node that nobody uses any more when it is used again, as if it were opened now: an earlier sale, which opened it in a forecast, may have
+    /// more to spend than this one. `None`: it is there, or is paid for already.
+    pub fn may_reopen(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<Option<usize>, Waiting> {
         if bin.state != BinState::New || bin.used() {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(instance_type) = &bin.instance_type else { return Ok(()) };
+        let Some(instance_type) = &bin.instance_type else { return Ok(None) };
         self.within_limits(work, bin.place, bins)?;
-        self.within_budget(work, bin.hourly, bins)?;
-        shared::suffice(self.seen, &self.seen.pools[bin.place], instance_type, bins)
+        let payer = self.who_pays(work, work.payers_beside(bins.placed(work.index)), bin.hourly, bins)?;
+        shared::suffice(self.seen, &self.seen.pools[bin.place], instance_type, bins)?;
+        Ok(Some(payer))
     }
 
-    /// Whether the sale of this workload may be charged for a node that another opened, and leaves.
-    pub fn may_take_over(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<(), Waiting> {
-        self.within_share(work, bin.place, bins)?;
-        self.within_budget(work, bin.hourly, bins)
+    /// Which sale of this workload may be charged for a node that another opened, and leaves.
+    pub fn may_take_over(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<usize, Waiting> {
+        if bin.owner.as_ref().is_none_or(|(namespace, _)| *namespace != work.id.namespace) {
+            self.within_share(work, bin.place, bins)?;
+        }
+        self.who_pays(work, work.payers.iter(), bin.hourly, bins)
+    }
+
+    /// The first of these that can pay so much more per hour, or why the first of them cannot.
+    fn who_pays<'p>(&self, work: &Work, payers: impl Iterator<Item = &'p Payer>, hourly: Money, bins: &Bins) -> Result<usize, Waiting> {
+        let mut refusal = None;
+        for payer in payers.filter(|payer| payer.opens) {
+            match self.within_budget(work, payer, hourly, bins) {
+                Ok(()) => return Ok(payer.sale),
+                Err(said) => refusal = refusal.or(Some(said)),
+            }
+        }
+        refusal.map_or_else(|| no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name)), Err)
     }
 
     /// Nodes that are given up and not gone yet, and overdue ones, which may come after all.
@@ -209,8 +239,8 @@ impl<'a> Bounds<'a> {
         have.never_joined.len() + have.overdue.len()
     }
 
-    fn holds(&self, work: &Work) -> bool {
-        self.seen.sales.get(work.sale).is_some_and(|s| s.spec.on_shortfall == OnShortfall::Hold)
+    fn holds(&self, payer: &Payer) -> bool {
+        self.seen.sales.get(payer.sale).is_some_and(|s| s.spec.on_shortfall == OnShortfall::Hold)
     }
 
     /// While the cloud does not say what a pool has, its nodes may be there already: opening others would pay twice.
@@ -255,25 +285,32 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    fn within_budget(&self, work: &Work, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
-        let budget = budget(self.seen, work.sale);
+    fn within_budget(&self, work: &Work, payer: &Payer, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
+        let budget = budget(self.seen, payer.sale);
         // What is rented already and used by nobody yet may be used by this sale before the packing ends, if not by this workload.
-        let reach = bins.reach(work.sale);
+        let reach = bins.reach(payer.sale);
         let reached = |bin: &Bin| reach.is_some_and(|reach| reach.contains(&bin.place));
-        let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reached(b), |(_, sale)| *sale == work.sale);
+        let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reached(b), |(_, sale)| *sale == payer.sale);
         let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged);
         // Instances that are overdue are made up for, and paid for all the same.
         let overdue = || reach.into_iter().flatten().flat_map(|place| self.overdue(*place));
-        if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
-            return no(Reason::BudgetReached, "budget.maxNodes of the sale is reached: raise it or lower peakReplicas".to_owned());
-        }
         let charge = || ours().map(|b| b.hourly).chain(overdue()).sum::<Money>();
-        if budget.max_hourly_cost.is_some_and(|most| charge() + hourly > most) {
-            return no(Reason::BudgetReached, "budget.maxHourlyCost of the sale is reached: raise it or lower peakReplicas".to_owned());
+        // Of several that pay, people have to know which.
+        let of = || match self.seen.sales.get(payer.sale).filter(|_| work.payers.len() > 1) {
+            Some(sale) => format!("of sale {}", sale.id.name),
+            None => "of the sale".to_owned(),
+        };
+        let most = |what: &str, do_also: &str| {
+            no(Reason::BudgetReached, format!("budget.{what} {} is reached: raise it{do_also} or lower peakReplicas", of()))
+        };
+        if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
+            return most("maxNodes", "");
         }
-        if work.most_hourly.is_some_and(|most| charge() + hourly > most) {
-            let message = "budget.maxTotalCost of the sale is reached: raise it, shorten duration or lower peakReplicas".to_owned();
-            return no(Reason::BudgetReached, message);
+        if budget.max_hourly_cost.is_some_and(|most| charge() + hourly > most) {
+            return most("maxHourlyCost", "");
+        }
+        if payer.most_hourly.is_some_and(|most| charge() + hourly > most) {
+            return most("maxTotalCost", ", shorten duration");
         }
         Ok(())
     }
@@ -286,9 +323,9 @@ impl<'a> Bounds<'a> {
 
     /// A type that the pool could not give is not asked for again while others have room, and after that not before its pause is over; under
     /// `onShortfall: Hold` not at all, until a person acts.
-    fn can_be_had(&self, work: &Work, pool: &'a Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
+    fn can_be_had(&self, payer: &Payer, pool: &'a Pool, instance_type: &InstanceType) -> Result<(), Waiting> {
         match self.short(pool, &instance_type.name) {
-            Some(short) if !self.retry || self.holds(work) || self.seen.now < short.retry_at.0 => Err(Waiting {
+            Some(short) if !self.retry || self.holds(payer) || self.seen.now < short.retry_at.0 => Err(Waiting {
                 reason: short.reason,
                 message: format!("pool {}: {}", pool.name, short.message),
                 until: Some(short.retry_at.0),

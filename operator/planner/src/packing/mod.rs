@@ -34,8 +34,18 @@ pub use bins::{Bin, BinState, Bins, Taken};
 pub use packer::Packer;
 pub use rooms::Rooms;
 
-/// Stands for the sale of a workload that no active sale names: nobody is charged.
-pub const NO_SALE: usize = usize::MAX;
+/// A sale that pays for new nodes of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payer {
+    /// Index of the sale in [`Snapshot::sales`].
+    pub sale: usize,
+    /// Replicas that it and those before it want: what is beyond is for the next one to pay.
+    pub up_to: i32,
+    /// It raises floors: one that is on its way back pays for what is there, and for nothing new.
+    pub opens: bool,
+    /// The most per hour that what is left of its `budget.maxTotalCost` pays for until everything is back; `None`: no bound.
+    pub most_hourly: Option<Money>,
+}
 
 /// What one workload wants of the packing.
 #[derive(Clone, Debug)]
@@ -44,10 +54,8 @@ pub struct Work {
     pub index: usize,
     /// Whose.
     pub id: WorkloadId,
-    /// Index of the sale in [`Snapshot::sales`] whose budget pays for new nodes, or [`NO_SALE`].
-    pub sale: usize,
-    /// The most per hour that what is left of its sale's `budget.maxTotalCost` pays for until everything is back; `None`: no bound.
-    pub most_hourly: Option<Money>,
+    /// Sales whose budgets pay for new nodes, in the order of their openings; none where no active sale names it.
+    pub payers: Vec<Payer>,
     /// What one pod asks for.
     pub requests: Resources,
     /// Pools that may hold it, nearest first.
@@ -75,6 +83,19 @@ pub struct Work {
 }
 
 impl Work {
+    /// Who pays for a node of one more replica beside so many: who wants it, and after that one those that open later. The last pays for all that is beyond.
+    pub fn payers_beside(&self, placed: i32) -> impl Iterator<Item = &Payer> {
+        let wants = |payer: &Payer| placed < payer.up_to;
+        let from = self.payers.iter().position(wants).unwrap_or(self.payers.len().saturating_sub(1));
+        self.payers.iter().skip(from)
+    }
+
+    /// Whether the sale is one of those that pay.
+    #[must_use]
+    pub fn is_paid_by(&self, sale: usize) -> bool {
+        self.payers.iter().any(|payer| payer.sale == sale)
+    }
+
     /// Whether replicas that do not run yet may go to a node in this state. What no sale raises gets no node that has yet to come, and none that is on its
     /// way out: at home only, where what still runs on one may have no better place.
     #[must_use]

@@ -98,7 +98,8 @@ impl Packer<'_> {
         self.bounds.may_hold_more(work, &place.distance.pool, place.count, zones)?;
         while let Some(n) = self.bins.with_room(self.bounds.seen, at, place.from, work, self.keep) {
             let bin = self.bins.in_pool(at)[n];
-            if self.bounds.may_reopen(work, &self.bins.all[bin], &self.bins).is_ok() {
+            if let Ok(payer) = self.bounds.may_reopen(work, &self.bins.all[bin], &self.bins) {
+                self.bins.all[bin].payer = payer.or(self.bins.all[bin].payer);
                 place.from = n;
                 return Ok(bin);
             }

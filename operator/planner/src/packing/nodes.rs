@@ -60,6 +60,7 @@ fn empty(place: usize, pool: &Pool, node: String, instance_type: Option<String>,
         headroom: BTreeMap::new(),
         hourly,
         owner: None,
+        payer: None,
         picky: false,
         takes: 0,
     }

@@ -9,7 +9,7 @@ use std::{
 use onsale_api::Reason;
 
 use super::{
-    Bin, BinState, Bins, Keep, NO_SALE, Packed, Taken, Work, add,
+    Bin, BinState, Bins, Keep, Packed, Taken, Work, add,
     bins::Held,
     bounds::{Bounds, Refusal},
     exchange,
@@ -209,20 +209,26 @@ impl<'a> Packer<'a> {
 
     /// Whoever would be charged for the node that this one leaves can pay for it: until now it was weighed against the budget of the one who opened it.
     fn may_leave(&self, order: &[&Work], at: usize) -> bool {
-        let left = self.taken[at];
-        let mut others = self.taken.iter().enumerate().filter(|(other, taken)| *other != at && taken.bin == left.bin).peekable();
-        if !left.charged || others.peek().is_none() {
-            return true;
+        let alone = || !self.taken.iter().enumerate().any(|(other, taken)| other != at && taken.bin == self.taken[at].bin);
+        !self.taken[at].charged || alone() || self.heir(order, at).is_some()
+    }
+
+    /// Who takes over the charge for the node that this one leaves: another in it, of the same sale or of one that can pay. Its index, and the sale.
+    fn heir(&self, order: &[&Work], at: usize) -> Option<(usize, usize)> {
+        let bin = &self.bins.all[self.taken[at].bin];
+        let (_, sale) = bin.owner.as_ref()?;
+        let others = self.taken.iter().enumerate().filter(|(other, taken)| *other != at && taken.bin == self.taken[at].bin);
+        let mut charged = others.filter_map(|(other, taken)| Some((other, order.iter().find(|work| work.index == taken.work)?)));
+        let (other, heir) = charged.find(|(_, work)| !work.payers.is_empty())?;
+        if heir.is_paid_by(*sale) {
+            return Some((other, *sale));
         }
-        let work_of = |work: usize| order.iter().find(|w| w.index == work).filter(|w| w.sale != NO_SALE);
-        let heir = others.find_map(|(_, taken)| work_of(taken.work));
-        let same = |heir: &Work| work_of(left.work).is_some_and(|work| work.sale == heir.sale);
-        heir.is_some_and(|heir| same(heir) || self.bounds.may_take_over(heir, &self.bins.all[left.bin], &self.bins).is_ok())
+        Some((other, self.bounds.may_take_over(heir, bin, &self.bins).ok()?))
     }
 
     /// Moves a replica that was placed to another bin. The next in the bin that it leaves takes over the charge; a new node that it leaves empty is none.
     fn move_to(&mut self, order: &[&Work], at: usize, bin: usize) {
-        let old = self.taken[at];
+        let (old, heir) = (self.taken[at], self.heir(order, at).filter(|_| self.taken[at].charged));
         let work_of = |taken: &Taken| order.iter().find(|work| work.index == taken.work);
         let Some(work) = work_of(&old) else { return };
         self.bins.give_back(old, 1, &work.requests);
@@ -231,11 +237,9 @@ impl<'a> Packer<'a> {
             heir.first |= old.first;
         }
         if old.charged {
-            let heir = self.taken.iter_mut().find(|t| t.bin == old.bin && work_of(t).is_some_and(|work| work.sale != NO_SALE));
-            self.bins.all[old.bin].owner = heir.and_then(|heir| {
-                heir.charged = true;
-                work_of(heir).map(|work| (work.id.namespace.clone(), work.sale))
-            });
+            let namespace = |taken: &Taken| work_of(taken).map(|work| work.id.namespace.clone());
+            self.bins.all[old.bin].owner = heir.and_then(|(other, sale)| Some((namespace(&self.taken[other])?, sale)));
+            heir.into_iter().for_each(|(other, _)| self.taken[other].charged = true);
         }
         let left = &mut self.bins.all[old.bin];
         if left.state == BinState::New && !left.used() {

@@ -33,8 +33,7 @@ fn scene(pools: Vec<Pool>, wishes: &[(&str, i32, i32, i32)]) -> Scene {
     let works = sale.spec.workloads.iter().enumerate().map(|(index, wish)| Work {
         index,
         id: crate::testing::deployment(&wish.target.name),
-        sale: 0,
-        most_hourly: None,
+        payers: vec![Payer { sale: 0, up_to: i32::MAX, opens: true, most_hourly: None }],
         requests: vector(1_000, 2, 1),
         distances: distances(wish, &refs, &refs).near_to_far,
         outside: BTreeSet::new(),
@@ -103,7 +102,7 @@ fn who_pays_for_a_node_leaves_it_to_others_if_they_can_pay() {
         scene.seen.sales.push(sale("presale", vec![wish("checkout", 1).calls("phx", 12).build()]));
         scene.seen.sales[1].spec.budget =
             budget.map(|most| onsale_api::onsale::Budget { max_hourly_cost: most.parse().ok(), ..Default::default() });
-        scene.works[1].sale = 1;
+        scene.works[1].payers[0].sale = 1;
         let lz: Vec<_> = scene.works[1].distances.iter().filter(|d| d.pool == "lz").cloned().collect();
         scene.works[1].distances = lz.into();
         let seen = Indexed::new(&scene.seen, at(NOW));

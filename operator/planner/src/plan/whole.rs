@@ -48,8 +48,8 @@ fn active<'a>(seen: &'a Indexed<'a>, drafts: &[Draft]) -> (Vec<Demand>, Packing<
     let scope = demand::Scope { seen, drafts, active: true, also: &[], frozen: &frozen };
     let demands: Vec<Demand> = (0..seen.workloads.len()).map(|i| demand::demand(&scope, i)).collect();
     let left = spending::left(seen, drafts);
-    let bounded = |work: Work| Work { most_hourly: left.get(&work.sale).copied(), ..work };
-    let works: Vec<Work> = works(seen, &demands).into_iter().map(bounded).collect();
+    let mut works = works(seen, &demands);
+    works.iter_mut().flat_map(|work| &mut work.payers).for_each(|payer| payer.most_hourly = left.get(&payer.sale).copied());
     let packing = pack(seen, &works, Keep::Bound);
     (demands, packing)
 }
