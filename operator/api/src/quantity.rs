@@ -62,38 +62,56 @@ impl FromStr for Amount {
     type Err = QuantityError;
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let error = || QuantityError { text: text.to_owned() };
-        let (number, size) = split_suffix(text).ok_or_else(error)?;
-        let milli = scaled(number, size).and_then(|m| i64::try_from(m.min(i128::from(i64::MAX))).ok()).ok_or_else(error)?;
+        let (number, size, exponent) = split_suffix(text).ok_or_else(error)?;
+        let milli = scaled(number, size, exponent).ok_or_else(error)?;
         Ok(Self { text: text.to_owned(), milli })
     }
 }
 
-fn split_suffix(text: &str) -> Option<(&str, i128)> {
+/// The number, what one of it is in billionths, and the exponent of ten that it is to be taken by.
+fn split_suffix(text: &str) -> Option<(&str, i128, i32)> {
     if let Some((suffix, size)) = SUFFIXES.iter().find(|(s, _)| text.ends_with(s)) {
-        return Some((&text[..text.len() - suffix.len()], *size));
+        return Some((&text[..text.len() - suffix.len()], *size, 0));
     }
-    match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => {
-            // Ten to the minus ninth is the smallest unit there is.
-            let exponent: i32 = exponent.parse().ok().filter(|e| (-9..=18).contains(e))?;
-            Some((number, 10_i128.pow(u32::try_from(exponent + 9).ok()?)))
-        }
-        None => Some((text, NANO)),
-    }
-}
-
-/// `number` times `size`, rounded up to a whole thousandth as the API server does.
-fn scaled(number: &str, size: i128) -> Option<i128> {
-    let number = number.strip_prefix('+').unwrap_or(number);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |s: &str| s.len() <= 18 && s.bytes().all(|b| b.is_ascii_digit());
-    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
+    let Some((number, exponent)) = text.split_once(['e', 'E']) else { return Some((text, NANO, 0)) };
+    let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let ten = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
-    let value: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let part = ten * MILLI;
-    Some(value.checked_mul(size)?.checked_add(part - 1)?.div_euclid(part))
+    let most = if exponent.starts_with('-') { i32::MIN } else { i32::MAX };
+    Some((number, NANO, exponent.parse().unwrap_or(most)))
+}
+
+/// Digits that are counted exactly: of more, those after the point are too little to matter, and those before it more than anybody has.
+const DIGITS: usize = 18;
+
+/// The number in thousandths, rounded up as the API server does; what is more than can be counted is the most that can.
+fn scaled(number: &str, size: i128, exponent: i32) -> Option<i64> {
+    let number = number.strip_prefix('+').unwrap_or(number);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.len() + fraction.len() == 0 || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let fraction = &fraction[..fraction.len().min(DIGITS)];
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let most = Some(i64::MAX);
+    let Ok(value) = digits.parse::<i128>() else { return most };
+    // Ten to this, of billionths, is what the digits stand for.
+    let places = i64::from(exponent) - i64::try_from(fraction.len()).unwrap_or_default();
+    let power = |places: i64| u32::try_from(places).ok().and_then(|places| 10_i128.checked_pow(places));
+    let Some(value) = value.checked_mul(size) else { return most };
+    let (value, part) = match places {
+        0.. => (power(places).and_then(|ten| value.checked_mul(ten)), Some(MILLI)),
+        _ => (Some(value), power(-places).and_then(|ten| ten.checked_mul(MILLI))),
+    };
+    let Some(value) = value else { return most };
+    // Of what is divided by more than can be counted something is left, and rounded up.
+    let milli = part.map_or(1, |part| value / part + i128::from(value % part > 0));
+    Some(i64::try_from(milli).unwrap_or(i64::MAX))
 }
 
 impl fmt::Display for Amount {
@@ -159,6 +177,16 @@ mod tests {
             ("1n", 1),
             ("4000000n", 4),
             ("1e-3", 1),
+            ("1e-12", 1),
+            ("19000e-13", 1),
+            ("1073741824000000000n", 1_073_741_824_000),
+            ("1e99", i64::MAX),
+            ("1e-99999999999", 1),
+            ("0e99", 0),
+            ("00000000000000000000000000000000000000000002", 2_000),
+            ("99999999999999999999999999999999999999999999", i64::MAX),
+            ("0.5000000000000000000000000000000000000000001", 500),
+            ("4294967296000000000n", 4_294_967_296_000),
             ("5E-1", 500),
             ("1.5e+3", 1_500_000),
             ("0n", 0),
@@ -168,7 +196,7 @@ mod tests {
             assert_eq!(text.parse::<Amount>().unwrap().milli(), milli, "{text}");
         }
         assert_eq!("28Gi".parse::<Amount>().unwrap().units(), 28 << 30);
-        for text in ["", "abc", "-1", "1 Gi", "1.2.3", "Gi", "1GB", "1e-10", "1e", "1nn", "1e--1"] {
+        for text in ["", "abc", "-1", "1 Gi", "1.2.3", "Gi", "1GB", "1e", "1nn", "1e--1", "1e+", "e3"] {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
     }

@@ -242,8 +242,8 @@ pub struct Budget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_hourly_cost: Option<Money>,
     /// Most that all rented nodes together may cost in the whole window: what was spent so far, and what the nodes of the plan cost until opensAt + duration + returnOver. A decimal in quotes such as "70" or "70.50", in the
-    /// currency of the pools' hourlyCost. Unset: no bound. A node is charged to the first sale that uses it; one that another sale hands over at its end is charged from
-    /// then on, which kubectl onsale plan foresees and status does not. May be changed at any time: nodes that are there stay, and nothing new is launched beyond it.
+    /// currency of the pools' hourlyCost. Unset: no bound. A node is charged to the first sale that uses it, of several on one workload each with its own part of the replicas; one
+    /// that is still there when another sale is over is charged from then on, which kubectl onsale plan foresees and status does not. May be changed at any time: nodes that are there stay, and nothing new is launched beyond it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_total_cost: Option<Money>,
 }
