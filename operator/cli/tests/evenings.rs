@@ -159,6 +159,20 @@ fn who_pays_does_not_depend_on_names() {
 }
 
 #[test]
+fn a_sale_whose_money_is_spent_leaves_the_rest_to_one_that_can_pay() {
+    for (poor, rich) in [("a", "b"), ("b", "a")] {
+        for opens_at in ["2026-12-05T10:00:00", "2026-12-05T10:00:01"] {
+            let sales =
+                sale(poor, "2026-12-05T10:00:00", 60, "  budget: {maxNodes: 5, maxTotalCost: \"0.9\"}\n") + &sale(rich, opens_at, 60, "");
+            let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");
+            assert_eq!(outcome.code, 0, "{}", outcome.out);
+            assert!(figures(&outcome, poor).starts_with("5 rented 5 "), "{}", outcome.out);
+            assert!(figures(&outcome, rich).starts_with("19 rented "), "{}", outcome.out);
+        }
+    }
+}
+
+#[test]
 fn nodes_that_go_from_sale_to_sale_are_planned_once() {
     let more = "  combine: Max\n  budget: {maxTotalCost: \"4\"}\n";
     let third = sale("third", "2026-12-05T12:00:00", 120, more);

@@ -134,11 +134,15 @@ pub fn not_found(id: &WorkloadId) -> Waiting {
 }
 
 /// In the order of their openings, whichever of them are on their way back: who pays for what does not depend on names, nor change when a sale is over, but that its
-/// part of the replicas grows less.
+/// part of the replicas grows less. Of those that open at once one with a budget comes first: what it cannot pay is for the others.
 fn payers(scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], demand: &Demand) -> Vec<Payer> {
     let mut wishes = wishes.to_vec();
-    wishes.sort_by_key(|(sale, _)| (opens_at(scope, *sale), *sale));
-    let up_to = |turn: usize| demand.baseline + claimed(scope.seen, &wishes[..=turn], &demand.claims);
+    wishes.sort_by_key(|(sale, _)| (opens_at(scope, *sale), scope.seen.sales[*sale].spec.budget.is_none(), *sale));
+    let claim = |(sale, _): &(usize, &SaleWorkload)| demand.claims.iter().find(|c| c.uid == scope.seen.sales[*sale].uid).map(|c| c.extra);
+    let extras: Vec<Option<i32>> = wishes.iter().map(claim).collect();
+    let largest =
+        wishes.iter().zip(&extras).all(|((sale, _), extra)| extra.is_none() || scope.seen.sales[*sale].spec.combine == Combine::Max);
+    let up_to = |turn: usize| demand.baseline + combined(extras[..=turn].iter().flatten().copied().collect(), largest);
     let payer = |(turn, (sale, _)): (usize, &(usize, &SaleWorkload))| Payer {
         sale: *sale,
         up_to: up_to(turn),

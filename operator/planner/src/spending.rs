@@ -95,11 +95,12 @@ pub fn left(seen: &Indexed<'_>, drafts: &[Draft]) -> BTreeMap<usize, Money> {
     drafts.iter().enumerate().filter_map(of).collect()
 }
 
-/// Price per hour of the instances that each active sale pays for now: those that it uses; and those that nobody uses are the first sale's that may use their pool.
+/// Price per hour of the instances that each active sale pays for now: those that it uses; and those that nobody uses are those of the first to open that may use their pool.
 #[must_use]
 pub fn held(seen: &Indexed<'_>, drafts: &[Draft], packing: &Packing) -> BTreeMap<usize, Money> {
     let mut held: BTreeMap<usize, Money> = BTreeMap::new();
-    let active: Vec<usize> = (0..drafts.len()).filter(|i| drafts[*i].phase.is_active()).collect();
+    let mut active: Vec<usize> = (0..drafts.len()).filter(|i| drafts[*i].phase.is_active()).collect();
+    active.sort_by_key(|sale| (drafts[*sale].times.map(|times| times.opens_at), *sale));
     let first = |pool: &str| active.iter().copied().find(|i| drafts[*i].pools.iter().any(|name| name == pool));
     let mut charge = |sale: Option<usize>, hourly: Money| {
         if let Some(sale) = sale {

@@ -55,8 +55,8 @@ impl View<'_> {
         }
         let (others, enough) = (names(self.related().map(|other| &other.id)), (all.micros() + UNIT - 1) / UNIT);
         let message = format!(
-            "it would cost {all} in all beside {others}, and budget.maxTotalCost is {max}: nodes that are still there when another sale is over are charged to this \
-             one from then on; raise it to {enough}, or shorten duration"
+            "it would cost {all} in all beside {others}, and budget.maxTotalCost is {max}: nodes that other sales leave, or share with it, are charged to it, too; raise \
+             it to {enough}, or shorten duration"
         );
         Some(Missing { workload: None, replicas: None, reason: Reason::BudgetReached, message, until: None })
     }
@@ -68,7 +68,7 @@ impl View<'_> {
         let others = names(self.related().map(|other| &other.id));
         let said = || {
             format!(
-                "beside {others} it pays up to {hourly} an hour, beyond budget.maxHourlyCost ({max}): what runs when another sale is over goes on"
+                "beside {others} it pays up to {hourly} an hour, beyond budget.maxHourlyCost ({max}): nodes that other sales leave, or share with it, are charged to it, too"
             )
         };
         (hourly > max && !is_over(self.told.phase)).then(said)

@@ -102,9 +102,10 @@ impl Stage {
         }
     }
 
-    /// The worst instant of each sale that lacks a place while it is on, with all that the plan said of it.
+    /// The worst instant of each sale that lacks a place once it has to be ready, with all that the plan said of it.
     fn note_shortages(&mut self, plan: &Plan) {
-        for told in plan.sales.iter().filter(|s| s.phase.holds() && s.unplaced > 0) {
+        let due = |told: &&SalePlan| told.times.is_none_or(|times| self.now >= times.ready_by);
+        for told in plan.sales.iter().filter(|s| s.phase.holds() && s.unplaced > 0).filter(due) {
             if self.night.unplaced.get(&told.id).is_some_and(|worst| worst.told.unplaced >= told.unplaced) {
                 continue;
             }
@@ -190,6 +191,7 @@ impl Stage {
             status.entered = told.entered.clone();
             status.cost = Some(told.cost.clone());
             status.opens_at = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.opens_at));
+            status.ready_by = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.ready_by));
             status.starts_at = told.times.map(|t| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(t.starts_at));
             if status.phase != sale.status.phase {
                 self.night.events.push(Event { at: self.now, what: What::Phase(told.id.clone(), told.phase) });

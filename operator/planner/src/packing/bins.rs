@@ -9,7 +9,9 @@ use std::{
 use onsale_api::{Money, onsale::Budget};
 
 use super::{
-    Keep, Work, add, budget,
+    Keep, Work, add,
+    bounds::Bounds,
+    budget,
     nodes::{may_be_on_new, of_pool},
 };
 use crate::{fleet::Bound, index::Indexed, resources::Resources, shared::Shared};
@@ -129,7 +131,8 @@ pub struct Bins {
 impl Bins {
     /// The bins of a snapshot, with the pods in them that stay.
     #[must_use]
-    pub fn of(seen: &Indexed<'_>, works: &[Work], keep: Keep) -> Self {
+    pub(super) fn of(bounds: &Bounds<'_>, works: &[Work], keep: Keep) -> Self {
+        let seen = bounds.seen;
         let by_pool = vec![InPool::default(); seen.pools.len()];
         let mut bins = Self { least: seen.least.clone(), by_pool, ..Self::default() };
         let mut found: Vec<Bin> = (0..seen.pools.len()).flat_map(|place| of_pool(place, seen)).collect();
@@ -150,7 +153,7 @@ impl Bins {
         }
         let by_node = bins.all.iter().enumerate().filter_map(|(at, bin)| Some((seen.node_index(&bin.node)?, at))).collect();
         for work in works {
-            bins.settle(seen, &by_node, work, keep);
+            bins.settle(bounds, &by_node, work, keep);
         }
         bins
     }
@@ -287,25 +290,28 @@ impl Bins {
     }
 
     /// Puts the workload's bound pods into their bins. A pod that is going counts for nothing, and takes its room unless it is gone soon.
-    fn settle(&mut self, seen: &Indexed<'_>, by_node: &BTreeMap<usize, usize>, work: &Work, keep: Keep) {
+    fn settle(&mut self, bounds: &Bounds<'_>, by_node: &BTreeMap<usize, usize>, work: &Work, keep: Keep) {
         let rank = |at: &usize| work.distances.iter().find(|d| d.pool == self.all[*at].pool).map_or(i32::MAX, |d| d.rank);
         // The nearest first: those are the replicas of the sale that opens first.
-        let mut bound: Vec<&Bound> = seen.bound[work.index].iter().collect();
+        let mut bound: Vec<&Bound> = bounds.seen.bound[work.index].iter().collect();
         if work.payers.len() > 1 {
             bound.sort_by_cached_key(|on| on.node.and_then(|node| by_node.get(&node)).map(rank));
         }
         let mut placed = 0;
         for on in bound {
-            let Some(bin) = on.node.and_then(|node| by_node.get(&node)).map(|i| &mut self.all[*i]) else {
+            let Some(at) = on.node.and_then(|node| by_node.get(&node)).copied() else {
                 // On a node of no pool it is at home already; on a node that this packing leaves out it is nowhere.
                 if on.stay > 0 && (keep == Keep::Bound || on.node.is_none()) {
                     add(self.held.entry(work.index).or_default(), "", on.stay);
+                    placed += on.stay;
                 }
                 continue;
             };
+            let bin = &mut self.all[at];
             if keep != Keep::Bound && bin.instance_type.is_some() {
                 continue;
             }
+            let hourly = bin.hourly;
             let takes_room = if work.leaves_soon { on.stay } else { on.stay + on.leave };
             bin.free.add(&work.requests, -i64::from(takes_room));
             if on.stay > 0 {
@@ -313,7 +319,8 @@ impl Bins {
                 *bin.running.entry(work.index).or_default() += on.stay;
                 // Pods that only happen to run there charge nobody.
                 let may_be_here = work.outside.contains(&bin.pool) || work.distances.iter().any(|d| d.pool == bin.pool);
-                let payer = work.payers_beside(placed).next().filter(|_| may_be_here).map(|payer| payer.sale);
+                let payer = if may_be_here { bounds.who_keeps(work, placed, hourly, self) } else { None };
+                let bin = &mut self.all[at];
                 bin.serve(work, on.stay, payer);
                 placed += on.stay;
                 add(self.held.entry(work.index).or_default(), &bin.pool, on.stay);

@@ -139,7 +139,7 @@ impl<'a> Bounds<'a> {
         self.all_known(work)?;
         self.within_limits(work, place, bins)?;
         let mut refusal = None;
-        for payer in work.payers_beside(bins.placed(work.index)).filter(|payer| payer.opens) {
+        for payer in work.new_paid_by(bins.placed(work.index)) {
             match self.paid_by(work, payer, place, bins, share) {
                 Ok(bin) => return Ok(Bin { payer: Some(payer.sale), ..bin }),
                 Err(said) => refusal = refusal.or(Some(said)),
@@ -203,12 +203,14 @@ impl<'a> Bounds<'a> {
     /// Who pays for a new node that nobody uses any more when it is used again, as if it were opened now: an earlier sale, which opened it in a forecast, may have
     /// more to spend than this one. `None`: it is there, or is paid for already.
     pub fn may_reopen(&self, work: &Work, bin: &Bin, bins: &Bins) -> Result<Option<usize>, Waiting> {
+        let placed = bins.placed(work.index);
         if bin.state != BinState::New || bin.used() {
-            return Ok(None);
+            let open = bin.owner.is_none() && work.payers.len() > 1;
+            return Ok(if open { self.who_keeps(work, placed, bin.hourly, bins) } else { None });
         }
         let Some(instance_type) = &bin.instance_type else { return Ok(None) };
         self.within_limits(work, bin.place, bins)?;
-        let payer = self.who_pays(work, work.payers_beside(bins.placed(work.index)), bin.hourly, bins)?;
+        let payer = self.who_pays(work, work.new_paid_by(placed), bin.hourly, bins)?;
         shared::suffice(self.seen, &self.seen.pools[bin.place], instance_type, bins)?;
         Ok(Some(payer))
     }
@@ -218,13 +220,30 @@ impl<'a> Bounds<'a> {
         if bin.owner.as_ref().is_none_or(|(namespace, _)| *namespace != work.id.namespace) {
             self.within_share(work, bin.place, bins)?;
         }
-        self.who_pays(work, work.payers.iter(), bin.hourly, bins)
+        self.who_pays(work, work.payers.iter().filter(|payer| payer.opens).collect(), bin.hourly, bins)
+    }
+
+    /// Who is charged for a node that is there and holds one more replica beside so many: as when it was opened, the first that can pay; where none can, the first.
+    pub fn who_keeps(&self, work: &Work, placed: i32, hourly: Money, bins: &Bins) -> Option<usize> {
+        let owned = |payer: &Payer| {
+            bins.all.iter().filter(|b| b.counts() && b.owner.as_ref().is_some_and(|(_, sale)| *sale == payer.sale)).collect::<Vec<_>>()
+        };
+        let can_pay = |payer: &&Payer| {
+            let (budget, owned) = (budget(self.seen, payer.sale), owned(payer));
+            let charge = hourly + owned.iter().map(|b| b.hourly).sum();
+            let within = |most: Option<Money>| most.is_none_or(|most| charge <= most);
+            budget.max_nodes.is_none_or(|most| owned.len() < usize::try_from(most).unwrap_or_default())
+                && within(budget.max_hourly_cost)
+                && within(payer.most_hourly)
+        };
+        let chosen = if work.payers.len() > 1 && hourly > Money::default() { work.payers_beside(placed).find(can_pay) } else { None };
+        chosen.or_else(|| work.payers_beside(placed).next()).map(|payer| payer.sale)
     }
 
     /// The first of these that can pay so much more per hour, or why the first of them cannot.
-    fn who_pays<'p>(&self, work: &Work, payers: impl Iterator<Item = &'p Payer>, hourly: Money, bins: &Bins) -> Result<usize, Waiting> {
+    fn who_pays(&self, work: &Work, payers: Vec<&Payer>, hourly: Money, bins: &Bins) -> Result<usize, Waiting> {
         let mut refusal = None;
-        for payer in payers.filter(|payer| payer.opens) {
+        for payer in payers {
             match self.within_budget(work, payer, hourly, bins) {
                 Ok(()) => return Ok(payer.sale),
                 Err(said) => refusal = refusal.or(Some(said)),

@@ -90,6 +90,13 @@ impl Work {
         self.payers.iter().skip(from)
     }
 
+    /// The same for a node that is new: of those that raise floors, or the last of these where only a sale on its way back still wants the replica.
+    #[must_use]
+    pub fn new_paid_by(&self, placed: i32) -> Vec<&Payer> {
+        let beside: Vec<&Payer> = self.payers_beside(placed).filter(|payer| payer.opens).collect();
+        if beside.is_empty() { self.payers.iter().rfind(|payer| payer.opens).into_iter().collect() } else { beside }
+    }
+
     /// Whether the sale is one of those that pay.
     #[must_use]
     pub fn is_paid_by(&self, sale: usize) -> bool {

@@ -61,7 +61,8 @@ impl<'a> Packer<'a> {
     /// The bins of the snapshot with what runs in them; of `works` nothing else is placed yet.
     #[must_use]
     pub fn new(seen: &'a Indexed<'a>, works: &[Work], keep: Keep, retry: bool) -> Self {
-        Self { bins: Bins::of(seen, works, keep), taken: Vec::new(), keep, bounds: Bounds { seen, retry, roomy: false } }
+        let bounds = Bounds { seen, retry, roomy: false };
+        Self { bins: Bins::of(&bounds, works, keep), taken: Vec::new(), keep, bounds }
     }
 
     /// Places workloads beside what is there: first everybody's targets, then everybody's headroom.

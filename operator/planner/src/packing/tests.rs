@@ -120,6 +120,36 @@ fn who_pays_for_a_node_leaves_it_to_others_if_they_can_pay() {
 }
 
 #[test]
+fn each_sale_pays_for_its_own_part_and_for_what_an_earlier_one_cannot_pay() {
+    // 32 on premises, then nodes of 14: two that the presale wants, too, and one that only the general sale wants.
+    let payers = |most_nodes: Option<i32>| {
+        let mut scene = scene(pools(), &[("seat-map", 0, 72, 3)]);
+        scene.seen.sales.push(sale("general", vec![wish("seat-map", 72).calls("phx", 3).build()]));
+        scene.seen.sales[0].spec.budget = most_nodes.map(|most| onsale_api::onsale::Budget { max_nodes: Some(most), ..Default::default() });
+        let payer = |sale, up_to| Payer { sale, up_to, opens: true, most_hourly: None };
+        scene.works[0].payers = vec![payer(0, 60), payer(1, 72)];
+        let new = scene.pack().bins.into_iter().filter(|bin| bin.state == BinState::New && bin.used());
+        new.filter_map(|bin| bin.owner.map(|(_, sale)| sale)).collect::<Vec<_>>()
+    };
+    assert_eq!(payers(None), [0, 0, 1]);
+    assert_eq!(payers(Some(1)), [0, 1, 1]);
+    assert_eq!(payers(Some(0)), [1, 1, 1]);
+}
+
+#[test]
+fn a_sale_on_its_way_back_pays_for_what_is_there_and_for_nothing_new() {
+    let mut work = scene(pools(), &[("seat-map", 0, 20, 3)]).works.remove(0);
+    let payer = |sale, up_to, opens| Payer { sale, up_to, opens, most_hourly: None };
+    work.payers = vec![payer(0, 10, true), payer(1, 20, false)];
+    let of = |payers: Vec<&Payer>| payers.into_iter().map(|payer| payer.sale).collect::<Vec<_>>();
+    assert_eq!((of(work.payers_beside(15).collect()), of(work.new_paid_by(15))), (vec![1], vec![0]));
+    work.payers = vec![payer(0, 10, false), payer(1, 20, true)];
+    assert_eq!((of(work.payers_beside(5).collect()), of(work.new_paid_by(5))), (vec![0, 1], vec![1]));
+    work.payers = vec![payer(0, 10, false)];
+    assert_eq!((of(work.payers_beside(50).collect()), of(work.new_paid_by(5))), (vec![0], vec![]));
+}
+
+#[test]
 fn shares_limits_and_budget_leave_replicas_without_a_place_and_say_why() {
     let mut shared = scene(pools(), &[("seat-map", 0, 40, 3)]);
     shared.works[0].max_per_pool = Some(10);
