@@ -104,14 +104,19 @@ pub fn demand(scope: &Scope<'_>, index: usize) -> Demand {
         unhurried_until: wishes.iter().filter_map(|(sale, _)| half_time(&drafts[*sale])).min(),
         problems: Vec::new(),
     };
+    // What each sale adds; one that adds nothing any more has no say in how they come together.
+    let mut parts: Vec<(usize, Option<i32>)> = Vec::with_capacity(wishes.len());
     for (sale, wish) in &wishes {
         let extra = extra(scope, workload, *sale, (wish.peak_replicas - baseline).max(0));
-        if extra > 0 || (scope.active && drafts[*sale].phase.holds()) {
+        let claims = extra > 0 || (scope.active && drafts[*sale].phase.holds());
+        if claims {
             all.claims.push(Claim { sale: seen.sales[*sale].id.name.clone(), uid: seen.sales[*sale].uid.clone(), extra });
         }
+        parts.push((*sale, claims.then_some(extra)));
     }
-    all.payers = payers(scope, &wishes, &all);
-    all.floor = baseline + claimed(seen, &wishes, &all.claims);
+    let largest = parts.iter().all(|(sale, extra)| extra.is_none() || seen.sales[*sale].spec.combine == Combine::Max);
+    all.floor = baseline + combined(parts.iter().filter_map(|(_, extra)| *extra).collect(), largest);
+    all.payers = payers(scope, parts, baseline, largest);
     if !all.holding {
         // What never rose does not rise on the way back.
         let recorded = workload.placement.as_ref().map_or(baseline, |p| p.spec.intended);
@@ -135,21 +140,14 @@ pub fn not_found(id: &WorkloadId) -> Waiting {
 
 /// In the order of their openings, whichever of them are on their way back: who pays for what does not depend on names, nor change when a sale is over, but that its
 /// part of the replicas grows less. Of those that open at once one with a budget comes first: what it cannot pay is for the others.
-fn payers(scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], demand: &Demand) -> Vec<Payer> {
-    let mut wishes = wishes.to_vec();
-    wishes.sort_by_key(|(sale, _)| (opens_at(scope, *sale), scope.seen.sales[*sale].spec.budget.is_none(), *sale));
-    let claim = |(sale, _): &(usize, &SaleWorkload)| demand.claims.iter().find(|c| c.uid == scope.seen.sales[*sale].uid).map(|c| c.extra);
-    let extras: Vec<Option<i32>> = wishes.iter().map(claim).collect();
-    let largest =
-        wishes.iter().zip(&extras).all(|((sale, _), extra)| extra.is_none() || scope.seen.sales[*sale].spec.combine == Combine::Max);
-    let up_to = |turn: usize| demand.baseline + combined(extras[..=turn].iter().flatten().copied().collect(), largest);
-    let payer = |(turn, (sale, _)): (usize, &(usize, &SaleWorkload))| Payer {
-        sale: *sale,
-        up_to: up_to(turn),
-        opens: scope.holds(*sale),
-        most_hourly: None,
+fn payers(scope: &Scope<'_>, mut parts: Vec<(usize, Option<i32>)>, baseline: i32, largest: bool) -> Vec<Payer> {
+    parts.sort_by_key(|(sale, _)| (opens_at(scope, *sale), scope.seen.sales[*sale].spec.budget.is_none(), *sale));
+    let mut wanted = 0;
+    let payer = |(sale, extra): (usize, Option<i32>)| {
+        wanted = combined(vec![wanted, extra.unwrap_or_default()], largest);
+        Payer { sale, up_to: baseline + wanted, opens: scope.holds(sale), most_hourly: None }
     };
-    wishes.iter().enumerate().map(payer).collect()
+    parts.into_iter().map(payer).collect()
 }
 
 fn opens_at(scope: &Scope<'_>, sale: usize) -> Timestamp {
@@ -202,12 +200,6 @@ fn extra(scope: &Scope<'_>, workload: &Workload, sale: usize, full: i32) -> i32 
 #[must_use]
 pub fn combined(extras: Vec<i32>, largest: bool) -> i32 {
     if largest { extras.into_iter().max().unwrap_or_default() } else { extras.into_iter().sum() }
-}
-
-fn claimed(seen: &Indexed<'_>, wishes: &[(usize, &SaleWorkload)], claims: &[Claim]) -> i32 {
-    let claim = |sale: usize| claims.iter().find(|c| c.uid == seen.sales[sale].uid).map(|c| (c.extra, seen.sales[sale].spec.combine));
-    let (extras, how): (Vec<i32>, Vec<Combine>) = wishes.iter().filter_map(|(sale, _)| claim(*sale)).unzip();
-    combined(extras, how.iter().all(|combine| *combine == Combine::Max))
 }
 
 fn measure(all: &mut Demand, scope: &Scope<'_>, wishes: &[(usize, &SaleWorkload)], workload: &Workload) {
