@@ -194,6 +194,14 @@ fn what_is_only_looked_at_costs_no_other_sale_anything() {
 }
 
 #[test]
+fn another_sales_opening_does_not_break_a_steady_fall() {
+    let sales = sale("presale", "2026-12-05T10:00:00", 60, "") + &sale("general", "2026-12-05T11:10:00", 120, "");
+    let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");
+    let presale = page(&outcome, "presale");
+    assert!(presale.contains("11:00:00 floors fall web 170 -> 120, step by step until 11:27:00"), "{presale}");
+}
+
+#[test]
 fn ways_back_that_follow_each_other_are_two_lines() {
     let sales = sale("a", "2026-12-05T10:00:00", 60, "") + &sale("b", "2026-12-05T10:30:00", 60, "");
     let outcome = plan(&format!("{WEB}{HOME}{sales}"), "2026-12-01T00:00:00Z");

@@ -1,6 +1,6 @@
 //! From plan and rehearsal to what is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use jiff::Timestamp;
 use onsale_api::{GoDuration, Phase, onsale::Mode, placement::Distance};
@@ -24,14 +24,15 @@ use crate::{
 #[must_use]
 pub fn preview(world: &World, wanted: &[SaleId], at: Timestamp) -> Preview {
     let plan = onsale_planner::plan(&world.seen, at);
-    let night = rehearsal::rehearse(world, &plan, at, Play::All);
-    // What is only looked at does nothing to those that are live.
-    let modes: BTreeSet<bool> = world.seen.sales.iter().map(|sale| sale.spec.mode == Mode::Live).collect();
-    let live = (modes.len() > 1).then(|| rehearsal::rehearse(world, &plan, at, Play::Live));
+    // What is only looked at does nothing to those that are live: there are two nights, each played if somebody asks for it.
+    let (all, live) = (OnceCell::new(), OnceCell::new());
+    let rehearse = |play| rehearsal::rehearse(world, &plan, at, play);
+    let all_live = world.seen.sales.iter().all(|sale| sale.spec.mode == Mode::Live);
     let mut sales: Vec<SalePreview> = Vec::new();
     for (index, told) in plan.sales.iter().enumerate().filter(|(_, s)| wanted.contains(&s.id)) {
         let sale = &world.seen.sales[index];
-        let night = live.as_ref().filter(|_| sale.spec.mode == Mode::Live).unwrap_or(&night);
+        let apart = sale.spec.mode == Mode::Live && !all_live;
+        let night = if apart { live.get_or_init(|| rehearse(Play::Live)) } else { all.get_or_init(|| rehearse(Play::All)) };
         let view = View { world, plan: &plan, night, sale, told, at };
         sales.push(view.preview(index));
     }
@@ -39,7 +40,8 @@ pub fn preview(world: &World, wanted: &[SaleId], at: Timestamp) -> Preview {
     let verdict = sales.iter().map(|s| s.verdict).max().unwrap_or(Verdict::Go);
     let mut assumptions = world.assumptions.clone();
     let zone = sales.first().map_or("UTC", |sale| sale.time_zone.as_str());
-    assumptions.extend(night.cut.map(|cut| cut_short(cut, zone)));
+    let cut = all.get().into_iter().chain(live.get()).find_map(|night| night.cut);
+    assumptions.extend(cut.map(|cut| cut_short(cut, zone)));
     Preview { at, verdict, cluster: world.cluster.clone(), sales, assumptions }
 }
 

@@ -65,6 +65,22 @@ fn no<T>(reason: Reason, message: String) -> Result<T, Waiting> {
     Err(Waiting { reason, message, until: None })
 }
 
+fn idle<T>(work: &Work) -> Result<T, Waiting> {
+    no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name))
+}
+
+/// The first that can, or why the first cannot; none where nobody is asked.
+fn first_that_can<T, E>(answers: impl Iterator<Item = Result<T, E>>) -> Option<Result<T, E>> {
+    let mut refusal = None;
+    for answer in answers {
+        match answer {
+            Ok(can) => return Some(Ok(can)),
+            Err(said) => refusal = refusal.or(Some(said)),
+        }
+    }
+    refusal.map(Err)
+}
+
 impl<'a> Bounds<'a> {
     /// The pool's index.
     pub fn place(&self, pool: &str) -> Result<usize, Waiting> {
@@ -134,18 +150,13 @@ impl<'a> Bounds<'a> {
             return Err(Refusal::Full);
         }
         if !work.opens {
-            no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name))?;
+            idle(work)?;
         }
         self.all_known(work)?;
         self.within_limits(work, place, bins)?;
-        let mut refusal = None;
-        for payer in work.new_paid_by(bins.placed(work.index)) {
-            match self.paid_by(work, payer, place, bins, share) {
-                Ok(bin) => return Ok(Bin { payer: Some(payer.sale), ..bin }),
-                Err(said) => refusal = refusal.or(Some(said)),
-            }
-        }
-        Err(refusal.unwrap_or(Refusal::Full))
+        let payers = work.new_paid_by(bins.placed(work.index)).into_iter();
+        let bin = |payer: &Payer| Ok(Bin { payer: Some(payer.sale), ..self.paid_by(work, payer, place, bins, share)? });
+        first_that_can(payers.map(bin)).unwrap_or(Err(Refusal::Full))
     }
 
     /// The same at the charge of one sale.
@@ -225,31 +236,17 @@ impl<'a> Bounds<'a> {
 
     /// Who is charged for a node that is there and holds one more replica beside so many: as when it was opened, the first that can pay; where none can, the first.
     pub fn who_keeps(&self, work: &Work, placed: i32, hourly: Money, bins: &Bins) -> Option<usize> {
-        let owned = |payer: &Payer| {
-            bins.all.iter().filter(|b| b.counts() && b.owner.as_ref().is_some_and(|(_, sale)| *sale == payer.sale)).collect::<Vec<_>>()
-        };
-        let can_pay = |payer: &&Payer| {
-            let (budget, owned) = (budget(self.seen, payer.sale), owned(payer));
-            let charge = hourly + owned.iter().map(|b| b.hourly).sum();
-            let within = |most: Option<Money>| most.is_none_or(|most| charge <= most);
-            budget.max_nodes.is_none_or(|most| owned.len() < usize::try_from(most).unwrap_or_default())
-                && within(budget.max_hourly_cost)
-                && within(payer.most_hourly)
-        };
+        let owned = |bin: &&Bin, payer: &Payer| bin.counts() && bin.owner.as_ref().is_some_and(|(_, sale)| *sale == payer.sale);
+        let prices = |payer: &Payer| bins.all.iter().filter(|bin| owned(bin, payer)).map(|bin| bin.hourly).collect();
+        let can_pay = |payer: &&Payer| self.reached(payer, hourly, || prices(payer)).is_none();
         let chosen = if work.payers.len() > 1 && hourly > Money::default() { work.payers_beside(placed).find(can_pay) } else { None };
         chosen.or_else(|| work.payers_beside(placed).next()).map(|payer| payer.sale)
     }
 
     /// The first of these that can pay so much more per hour, or why the first of them cannot.
     fn who_pays(&self, work: &Work, payers: Vec<&Payer>, hourly: Money, bins: &Bins) -> Result<usize, Waiting> {
-        let mut refusal = None;
-        for payer in payers {
-            match self.within_budget(work, payer, hourly, bins) {
-                Ok(()) => return Ok(payer.sale),
-                Err(said) => refusal = refusal.or(Some(said)),
-            }
-        }
-        refusal.map_or_else(|| no(Reason::Idle, format!("no sale raises {}: nothing is rented for it", work.id.name)), Err)
+        let payer = |payer: &Payer| self.within_budget(work, payer, hourly, bins).map(|()| payer.sale);
+        first_that_can(payers.into_iter().map(payer)).unwrap_or_else(|| idle(work))
     }
 
     /// Nodes that are given up and not gone yet, and overdue ones, which may come after all.
@@ -305,33 +302,36 @@ impl<'a> Bounds<'a> {
     }
 
     fn within_budget(&self, work: &Work, payer: &Payer, hourly: Money, bins: &Bins) -> Result<(), Waiting> {
-        let budget = budget(self.seen, payer.sale);
         // What is rented already and used by nobody yet may be used by this sale before the packing ends, if not by this workload.
         let reach = bins.reach(payer.sale);
         let reached = |bin: &Bin| reach.is_some_and(|reach| reach.contains(&bin.place));
         let charged = |b: &&Bin| b.owner.as_ref().map_or_else(|| reached(b), |(_, sale)| *sale == payer.sale);
-        let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged);
+        let ours = || bins.all.iter().filter(|b| b.counts()).filter(charged).map(|b| b.hourly);
         // Instances that are overdue are made up for, and paid for all the same.
         let overdue = || reach.into_iter().flatten().flat_map(|place| self.overdue(*place));
-        let charge = || ours().map(|b| b.hourly).chain(overdue()).sum::<Money>();
+        let Some((what, do_also)) = self.reached(payer, hourly, || ours().chain(overdue()).collect()) else { return Ok(()) };
         // Of several that pay, people have to know which.
-        let of = || match self.seen.sales.get(payer.sale).filter(|_| work.payers.len() > 1) {
+        let of = match self.seen.sales.get(payer.sale).filter(|_| work.payers.len() > 1) {
             Some(sale) => format!("of sale {}", sale.id.name),
             None => "of the sale".to_owned(),
         };
-        let most = |what: &str, do_also: &str| {
-            no(Reason::BudgetReached, format!("budget.{what} {} is reached: raise it{do_also} or lower peakReplicas", of()))
-        };
-        if budget.max_nodes.is_some_and(|most| ours().count() + overdue().count() >= usize::try_from(most).unwrap_or_default()) {
-            return most("maxNodes", "");
+        no(Reason::BudgetReached, format!("budget.{what} {of} is reached: raise it{do_also} or lower peakReplicas"))
+    }
+
+    /// Which bound of its budget keeps the sale from one more node at this price, beside nodes at these; and what else would help.
+    fn reached(&self, payer: &Payer, hourly: Money, prices: impl Fn() -> Vec<Money>) -> Option<(&'static str, &'static str)> {
+        let budget = budget(self.seen, payer.sale);
+        if budget.max_nodes.is_none() && budget.max_hourly_cost.is_none() && payer.most_hourly.is_none() {
+            return None;
         }
-        if budget.max_hourly_cost.is_some_and(|most| charge() + hourly > most) {
-            return most("maxHourlyCost", "");
+        let prices = prices();
+        let all = prices.iter().copied().sum::<Money>() + hourly;
+        match () {
+            () if budget.max_nodes.is_some_and(|most| prices.len() >= usize::try_from(most).unwrap_or_default()) => Some(("maxNodes", "")),
+            () if budget.max_hourly_cost.is_some_and(|most| all > most) => Some(("maxHourlyCost", "")),
+            () if payer.most_hourly.is_some_and(|most| all > most) => Some(("maxTotalCost", ", shorten duration")),
+            () => None,
         }
-        if payer.most_hourly.is_some_and(|most| charge() + hourly > most) {
-            return most("maxTotalCost", ", shorten duration");
-        }
-        Ok(())
     }
 
     /// Prices of the pool's instances that are overdue.
